@@ -1,0 +1,44 @@
+import type { Json } from '../base/json.ts';
+import type { Problem } from '../base/problem.ts';
+import type { AgentFilters } from '../catalog/agent.ts';
+import type { ContentBlock } from '../upstream/upstream.ts';
+
+/** One request for a paid call, whichever wire it came over. */
+export type PaidCallRequest = {
+  agentId: string;
+  /** Already parsed; anything but an object is INVALID_INPUT. */
+  input: unknown;
+  filters: AgentFilters;
+  wire: 'mcp' | 'rest';
+  requestId: string;
+  /** Aborted when the client cancelled or hung up. */
+  signal: AbortSignal;
+  /** Hears each chunk as it arrives. Absent when the client does not want them. */
+  onChunk?: (chunk: string) => void;
+  /** 16–128 characters; kept 24 h. */
+  idempotencyKey?: string;
+  /** The most the buyer will pay for this call. */
+  maxMicros?: bigint;
+};
+
+/** What one call cost and how it ended, as the client reads it. Amounts are decimal credit strings. */
+export type Receipt = {
+  call_id: string;
+  agent_id: string;
+  agent_version: string;
+  organization_id: string;
+  key_id: string;
+  currency: 'live' | 'test';
+  outcome: 'settled' | 'refunded';
+  held: string;
+  charged: string;
+  fee: string;
+  started_at: string;
+  ended_at: string;
+};
+
+/** How a paid call ended. `output` and `content` are the agent's own words. */
+export type CallResult =
+  | { kind: 'answer'; output: Json; content?: ContentBlock[]; receipt: Receipt; replayed: boolean }
+  /** `receipt` is present when credits had been held: it proves that they were given back. */
+  | { kind: 'problem'; problem: Problem; content?: ContentBlock[]; receipt?: Receipt };

@@ -1,0 +1,50 @@
+import type { Json, JsonObject } from '../base/json.ts';
+
+/** Where an agent listens, as its manifest says. */
+export type Endpoint = {
+  protocol: 'http' | 'mcp';
+  url: string;
+  /** The tool's name on that server; only for `mcp`. */
+  tool?: string;
+};
+
+export type UpstreamRequest = {
+  endpoint: Endpoint;
+  input: JsonObject;
+  callId: string;
+  requestId: string;
+  /** Milliseconds from now until the call is a TIMEOUT: connect, send, wait and read together. */
+  timeoutMs: number;
+  /** The most bytes of answer body that are read; one more makes the answer `output_invalid`. */
+  maxBytes: number;
+  /** Aborted when nobody wants the answer any more: the upstream request is aborted with it. */
+  signal: AbortSignal;
+  /** Hears each chunk as it arrives, in order. Absent when nobody listens. */
+  onChunk?: (chunk: string) => void;
+};
+
+/** A content block of an MCP tool result (text, image, audio, resource, resource_link), passed on unchanged. */
+export type ContentBlock = JsonObject & { type: string };
+
+/** What a metered agent says it used, in its own unit, as a decimal string of at most six places. */
+export type Usage = { quantity: string };
+
+/** How the agent's side ended. Failures are answers too: `invoke` never throws for what an agent does. */
+export type UpstreamOutcome =
+  | { kind: 'answer'; output: Json; content?: ContentBlock[]; usage?: Usage }
+  /** It said error: non-2xx, `isError`, a JSON-RPC error. `content` is what an MCP tool said about it. */
+  | { kind: 'agent_error'; detail: string; content?: ContentBlock[] }
+  /** Could not connect, or the connection was lost before the answer was whole. */
+  | { kind: 'unreachable'; detail: string }
+  | { kind: 'timeout' }
+  /** Empty, too large, not JSON, not the promised frames. */
+  | { kind: 'output_invalid'; detail: string }
+  /** `signal` was aborted. */
+  | { kind: 'cancelled' };
+
+/** Speaks to agents. */
+export type Upstream = {
+  invoke(request: UpstreamRequest): Promise<UpstreamOutcome>;
+  /** Closes every pooled connection; calls under way end as `unreachable`. */
+  close(): Promise<void>;
+};
