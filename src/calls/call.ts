@@ -37,8 +37,12 @@ export type Receipt = {
   ended_at: string;
 };
 
-/** How a paid call ended. `output` and `content` are the agent's own words. */
+/** What the agent answered, in its own words. `content` is what an MCP tool said, block by block. */
+export type CallAnswer = { output: Json; content?: ContentBlock[] };
+
+/** How a paid call ended. */
 export type CallResult =
-  | { kind: 'answer'; output: Json; content?: ContentBlock[]; receipt: Receipt; replayed: boolean }
+  /** `isReplay`: this very result was made, and charged, by an earlier request. */
+  | { kind: 'answer'; answer: CallAnswer; receipt: Receipt; isReplay: boolean }
   /** `receipt` is present when credits had been held: it proves that they were given back. */
   | { kind: 'problem'; problem: Problem; content?: ContentBlock[]; receipt?: Receipt };

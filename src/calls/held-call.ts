@@ -1,0 +1,197 @@
+import { Problem } from '../base/problem.ts';
+import { MICROS_PER_CREDIT, parseCredits, splitPrice } from '../base/money.ts';
+import type { Price } from '../catalog/agent.ts';
+import type { Usage } from '../upstream/upstream.ts';
+import type { CallResult } from './call.ts';
+import type { CallDeps } from './deps.ts';
+import { judge, type Verdict } from './outcome.ts';
+import type { Call } from './paid-call.ts';
+import type { HoldPlaced } from './place-hold.ts';
+import { receiptOf } from './receipt.ts';
+import type { RunningCall } from './running-calls.ts';
+
+/**
+ * Credits are on hold: forwards the call, judges the answer, and settles or refunds. The upstream returns
+ * its failures instead of throwing them, and whatever throws here all the same ends in a refund; a crash
+ * leaves an open hold, which the sweeper refunds.
+ */
+export async function runHeldCall(
+  call: Call,
+  hold: HoldPlaced,
+  running: RunningCall,
+  deps: CallDeps,
+): Promise<CallResult> {
+  const alone = letRunOn(call, running, deps);
+  let verdict: Verdict;
+  try {
+    verdict = judge(await invoke(call, running, deps), call.agent);
+  } catch (error) {
+    deps.log('error', 'a held call failed', {
+      call: call.callId,
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
+    verdict = {
+      kind: 'refund',
+      problem: new Problem('INTERNAL', 'The gateway failed. You were not charged.', {}, { cause: error }),
+    };
+  }
+  // Nobody is left to answer and the call may not run on without a buyer: what the agent said is not paid.
+  if (running.signal.aborted && verdict.kind === 'settle') {
+    verdict = judge({ kind: 'cancelled' }, call.agent);
+  }
+  const result =
+    verdict.kind === 'settle'
+      ? await settle(call, hold, verdict, running, alone, deps)
+      : await refund(call, hold, verdict, deps);
+  if (result.kind === 'problem' && alone.wasAlone) await deps.results.drop(call.callId);
+  return result;
+}
+
+type Alone = { wasAlone: boolean };
+
+/** A call that may run on does so when its buyers leave; the answer is then kept for the next identical one. */
+function letRunOn(call: Call, running: RunningCall, deps: CallDeps): Alone {
+  const alone = { wasAlone: false };
+  const { capabilities } = call.agent.manifest;
+  if (capabilities?.idempotent === true || capabilities?.keep_running === true) {
+    running.runOn(() => {
+      alone.wasAlone = true;
+      deps.results.expect(ownerOf(call), call.agent.timeoutMs).catch((error: unknown) => {
+        deps.log('warn', 'a call that runs on was not announced', { call: call.callId, error: String(error) });
+      });
+    });
+  }
+  return alone;
+}
+
+async function invoke(call: Call, running: RunningCall, deps: CallDeps) {
+  const { agent, request } = call;
+  const before = deps.clock.elapsed();
+  const { endpoint } = agent.manifest;
+  const isStreaming = agent.manifest.capabilities?.streaming === true;
+  const outcome = await deps.upstream.invoke({
+    endpoint,
+    input: call.input,
+    callId: call.callId,
+    requestId: request.requestId,
+    timeoutMs: agent.timeoutMs,
+    maxBytes: agent.maxPayloadBytes,
+    signal: running.signal,
+    ...(isStreaming ? { onChunk: running.emit } : {}),
+  });
+  call.upstreamMs = deps.clock.elapsed() - before;
+  return outcome;
+}
+
+async function settle(
+  call: Call,
+  hold: HoldPlaced,
+  verdict: Extract<Verdict, { kind: 'settle' }>,
+  running: RunningCall,
+  alone: Alone,
+  deps: CallDeps,
+): Promise<CallResult> {
+  const chargedMicros = actualPrice(call.agent.price, verdict.usage, hold.heldMicros);
+  const { feeMicros } = splitPrice(chargedMicros, deps.feeBasisPoints);
+  const receipt = receiptOf(call, { outcome: 'settled', heldMicros: hold.heldMicros, chargedMicros, feeMicros }, deps);
+  const answer = { output: verdict.output, ...(verdict.content ? { content: verdict.content } : {}) };
+  // Before the money moves: a paid answer that a key may ask for again must be there to be given. Should we
+  // crash in between, the sweeper refunds and frees the key, and nobody finds the stored answer.
+  if (call.request.idempotencyKey !== undefined) await deps.results.keep(ownerOf(call), { answer, receipt });
+
+  const resolved = await deps.ledger.settle(call.callId, chargedMicros, feeMicros);
+  if (resolved.kind === 'lost') {
+    return refund(
+      call,
+      hold,
+      {
+        kind: 'refund',
+        problem: new Problem('TIMEOUT', `The answer of ${call.agent.id} came too late to be paid for. You were not charged.`),
+      },
+      deps,
+    );
+  }
+  hold.givenBackMicros = hold.heldMicros - chargedMicros;
+  const isDelivered = running.hasBuyer();
+  if (!isDelivered) await deps.results.keepForHandover(ownerOf(call), { answer, receipt });
+  else if (alone.wasAlone) await deps.results.keep(ownerOf(call), { answer, receipt });
+  recordEnd(call, null, { held: hold.heldMicros, charged: chargedMicros, fee: feeMicros }, isDelivered, deps);
+  return { kind: 'answer', answer, receipt, isReplay: false };
+}
+
+async function refund(
+  call: Call,
+  hold: HoldPlaced,
+  verdict: Extract<Verdict, { kind: 'refund' }>,
+  deps: CallDeps,
+): Promise<CallResult> {
+  // `lost` says that the sweeper refunded it first, which is the same thing to everyone.
+  await deps.ledger.refund(call.callId);
+  hold.givenBackMicros = hold.heldMicros;
+  const receipt = receiptOf(
+    call,
+    { outcome: 'refunded', heldMicros: hold.heldMicros, chargedMicros: 0n, feeMicros: 0n },
+    deps,
+  );
+  recordEnd(
+    call,
+    verdict.problem.code,
+    { held: hold.heldMicros, charged: 0n, fee: 0n },
+    !call.request.signal.aborted,
+    deps,
+  );
+  const { content } = verdict;
+  return { kind: 'problem', problem: verdict.problem, ...(content ? { content } : {}), receipt };
+}
+
+/** A fixed price is what was held. A metered one is what was used, rounded down, and never more than held. */
+function actualPrice(price: Price, usage: Usage | undefined, heldMicros: bigint): bigint {
+  if (price.kind === 'per_call') return heldMicros;
+  // Quantities have the six places credits have, so the same parser reads them.
+  const quantityMicros = parseCredits(usage?.quantity ?? '0') ?? 0n;
+  const usedMicros = (price.unitMicros * quantityMicros) / MICROS_PER_CREDIT;
+  return usedMicros < heldMicros ? usedMicros : heldMicros;
+}
+
+function ownerOf(call: Call) {
+  return { callId: call.callId, keyId: call.caller.keyId, requestHash: call.requestHash ?? call.callId };
+}
+
+function recordEnd(
+  call: Call,
+  code: Problem['code'] | null,
+  micros: { held: bigint; charged: bigint; fee: bigint },
+  isDelivered: boolean,
+  deps: CallDeps,
+): void {
+  const { caller, request, agent } = call;
+  deps.recorder.record({
+    id: call.callId,
+    organizationId: caller.organizationId,
+    keyId: caller.keyId,
+    agentId: agent.id,
+    agentVersion: agent.version,
+    currency: caller.currency,
+    wire: request.wire,
+    outcome: code === null ? 'settled' : 'refunded',
+    code,
+    heldMicros: micros.held,
+    chargedMicros: micros.charged,
+    feeMicros: micros.fee,
+    requestId: request.requestId,
+    isDelivered,
+    upstreamMs: call.upstreamMs === undefined ? null : Math.round(call.upstreamMs),
+    startedAt: call.startedAt,
+    endedAt: new Date(deps.clock.now()),
+  });
+  deps.onEnded({
+    result: code ?? 'settled',
+    wire: request.wire,
+    heldMicros: micros.held,
+    chargedMicros: micros.charged,
+    feeMicros: micros.fee,
+    totalMs: deps.clock.elapsed() - call.startedElapsed,
+    holdMs: call.holdMs,
+    upstreamMs: call.upstreamMs,
+  });
+}

@@ -1,0 +1,62 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { findIdempotencyKey } from '../ledger/idempotency.ts';
+import type { CallResult } from './call.ts';
+import type { CallDeps } from './deps.ts';
+import type { Call } from './paid-call.ts';
+import { markDelivered } from './records.ts';
+import type { StoredResult } from './results.ts';
+import { idempotencyConflict, type RunningCall } from './running-calls.ts';
+
+export type OpenedCall = { kind: 'new' } | { kind: 'replay'; result: CallResult };
+
+const LOOK_AGAIN_FIRST_MS = 25;
+const LOOK_AGAIN_MOST_MS = 500;
+
+/**
+ * Is this a purchase that was made already? An idempotency key answers for 24 hours; without one, an answer
+ * its buyer never received is handed over free for 15 minutes. A call that another process is still working
+ * on is waited for.
+ */
+export async function openCall(call: Call, running: RunningCall, deps: CallDeps): Promise<OpenedCall> {
+  const { requestHash } = call;
+  if (requestHash === undefined) return { kind: 'new' };
+  for (let waitMs = LOOK_AGAIN_FIRST_MS; ; waitMs = Math.min(waitMs * 2, LOOK_AGAIN_MOST_MS)) {
+    const earlier = await findEarlier(call, requestHash, deps);
+    if (earlier.kind !== 'running') return earlier;
+    // Ends when the other process settles (a replay), refunds (a new call), or its hold expires. A buyer
+    // who leaves ends the wait.
+    if (running.signal.aborted) return { kind: 'new' };
+    await wait(waitMs);
+  }
+}
+
+async function findEarlier(
+  call: Call,
+  requestHash: string,
+  deps: CallDeps,
+): Promise<OpenedCall | { kind: 'running' }> {
+  const { caller, request } = call;
+  if (request.idempotencyKey !== undefined) {
+    const earlier = await findIdempotencyKey(deps.db, caller.keyId, request.idempotencyKey);
+    if (earlier) {
+      if (earlier.requestHash !== requestHash) throw idempotencyConflict();
+      if (earlier.state === 'open') return { kind: 'running' };
+      const result = earlier.state === 'settled' ? await deps.results.find(earlier.callId) : undefined;
+      if (result) return { kind: 'replay', result: replayOf(result) };
+    }
+  }
+  const handover = await deps.results.takeHandover(caller.keyId, requestHash);
+  switch (handover.kind) {
+    case 'nothing':
+      return { kind: 'new' };
+    case 'running':
+      return handover;
+    case 'answer':
+      await markDelivered(deps.db, handover.callId);
+      return { kind: 'replay', result: replayOf(handover.result) };
+  }
+}
+
+function replayOf({ answer, receipt }: StoredResult): CallResult {
+  return { kind: 'answer', answer, receipt, isReplay: true };
+}

@@ -1,0 +1,65 @@
+import { Problem, type ProblemCode } from '../base/problem.ts';
+import type { Json } from '../base/json.ts';
+import type { Agent } from '../catalog/agent.ts';
+import type { ContentBlock, UpstreamOutcome, Usage } from '../upstream/upstream.ts';
+
+/**
+ * What each way the agent's side can end does to the credits on hold, and what the buyer is told. The
+ * billing promise is this table: only a valid answer is paid for.
+ */
+export const OUTCOMES = {
+  answer: { money: 'settle', code: null },
+  agent_error: { money: 'refund', code: 'AGENT_ERROR' },
+  unreachable: { money: 'refund', code: 'AGENT_UNREACHABLE' },
+  timeout: { money: 'refund', code: 'TIMEOUT' },
+  output_invalid: { money: 'refund', code: 'OUTPUT_INVALID' },
+  cancelled: { money: 'refund', code: 'CANCELLED' },
+} as const satisfies Record<
+  UpstreamOutcome['kind'],
+  { money: 'settle'; code: null } | { money: 'refund'; code: ProblemCode }
+>;
+
+/** What the money will do: settle for an answer that keeps the agent's promise, refund for everything else. */
+export type Verdict =
+  | { kind: 'settle'; output: Json; content?: ContentBlock[]; usage?: Usage }
+  | { kind: 'refund'; problem: Problem; content?: ContentBlock[] };
+
+const FAULTS_TOLD = 5;
+
+/** Holds the agent to its `output_schema` and names the refusal of everything that is not a valid answer. */
+export function judge(outcome: UpstreamOutcome, agent: Agent): Verdict {
+  if (outcome.kind !== 'answer') {
+    const content = outcome.kind === 'agent_error' ? outcome.content : undefined;
+    const problem = new Problem(OUTCOMES[outcome.kind].code, explain(outcome, agent));
+    return { kind: 'refund', problem, ...(content ? { content } : {}) };
+  }
+  if (agent.price.kind === 'per_unit' && outcome.usage === undefined) {
+    return broken(agent, `is paid per ${agent.price.unit} and did not report how many it used`);
+  }
+  const faults = agent.checkOutput(outcome.output);
+  if (faults.length > 0) {
+    const told = faults.slice(0, FAULTS_TOLD).map((fault) => `${fault.path || '(root)'} ${fault.message}`);
+    return broken(agent, `answered with something else than its output_schema promises: ${told.join('; ')}`);
+  }
+  const { kind: _, ...answer } = outcome;
+  return { kind: 'settle', ...answer };
+}
+
+function broken(agent: Agent, how: string): Verdict {
+  return { kind: 'refund', problem: new Problem('OUTPUT_INVALID', `${agent.id} ${how}. You were not charged.`) };
+}
+
+function explain(outcome: Exclude<UpstreamOutcome, { kind: 'answer' }>, agent: Agent): string {
+  switch (outcome.kind) {
+    case 'timeout':
+      return `${agent.id} did not answer within ${agent.timeoutMs / 1_000} s. You were not charged.`;
+    case 'cancelled':
+      return 'The call was cancelled before the agent answered. You were not charged.';
+    case 'agent_error':
+      return `${agent.id} reported an error: ${outcome.detail} You were not charged.`;
+    case 'unreachable':
+      return `${agent.id} could not be reached: ${outcome.detail} You were not charged.`;
+    case 'output_invalid':
+      return `${agent.id} broke its promise: ${outcome.detail} You were not charged.`;
+  }
+}

@@ -1,0 +1,201 @@
+import { hashJson } from '../base/canonical-json.ts';
+import { newId } from '../base/ids.ts';
+import { isJsonObject, type JsonObject } from '../base/json.ts';
+import { internalProblem, Problem } from '../base/problem.ts';
+import { matchesFilters, type Agent } from '../catalog/agent.ts';
+import { decide } from '../governance/decide.ts';
+import { assertScope } from '../identity/authenticate.ts';
+import type { Caller } from '../identity/caller.ts';
+import type { CallResult, PaidCallRequest } from './call.ts';
+import type { CallDeps } from './deps.ts';
+import { runHeldCall } from './held-call.ts';
+import { openCall } from './open-call.ts';
+import { placeHold, type HoldPlaced } from './place-hold.ts';
+import type { RunningCall } from './running-calls.ts';
+
+/** One attempt at a paid call: what was asked, by whom, and what has been learned about it so far. */
+export type Attempt = {
+  readonly callId: string;
+  readonly request: PaidCallRequest;
+  readonly caller: Caller;
+  readonly startedAt: Date;
+  readonly startedElapsed: number;
+  agent?: Agent;
+  holdMs?: number;
+  upstreamMs?: number;
+};
+
+/** An attempt whose agent is known and whose arguments are valid. */
+export type Call = Attempt & {
+  readonly agent: Agent;
+  readonly input: JsonObject;
+  readonly requestHash: string | undefined;
+};
+
+/**
+ * Runs one paid call from request to receipt; section 2 of the contract, step by step.
+ *
+ *   check scope → find agent → check arguments → open call (or replay, or join) → decide → place hold →
+ *   invoke → check output → settle or refund → record
+ *
+ * Both wires come through here. Every way it can end, refusals included, is an answer and is recorded;
+ * nothing before `placeHold` moves money, and every path after it ends in exactly one settle or refund.
+ */
+export async function handlePaidCall(
+  request: PaidCallRequest,
+  caller: Caller,
+  deps: CallDeps,
+): Promise<CallResult> {
+  const attempt: Attempt = {
+    callId: newId('call'),
+    request,
+    caller,
+    startedAt: new Date(deps.clock.now()),
+    startedElapsed: deps.clock.elapsed(),
+  };
+  try {
+    assertScope(caller, 'agents:invoke');
+    attempt.agent = findAgent(request, deps);
+    const input = checkInput(attempt.agent, request.input);
+    const call: Call = Object.assign(attempt, {
+      agent: attempt.agent,
+      input,
+      requestHash: hashPurchase(attempt.agent, input, request),
+    });
+    const identity = {
+      keyId: caller.keyId,
+      idempotencyKey: request.idempotencyKey,
+      requestHash: call.requestHash,
+    };
+    const buyer = { signal: request.signal, onChunk: request.onChunk };
+    return await deps.running.share(call.callId, identity, buyer, (running) => makeCall(call, running, deps));
+  } catch (error) {
+    return refuse(attempt, error, deps);
+  }
+}
+
+async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promise<CallResult> {
+  try {
+    for (;;) {
+      const opened = await openCall(call, running, deps);
+      if (opened.kind === 'replay') return opened.result;
+
+      const entry = await deps.gate.enter({
+        caller: call.caller,
+        callId: call.callId,
+        amountMicros: mostItMayCost(call),
+        ttlMs: holdTtlMs(call.agent),
+      });
+      let hold: HoldPlaced | undefined;
+      try {
+        const decision = decide({
+          priceMaxMicros: mostItMayCost(call),
+          caps: call.caller.caps,
+          requestMaxMicros: call.request.maxMicros,
+          gate: entry,
+        });
+        if (decision.kind !== 'allow') throw decision.problem;
+        if (running.signal.aborted) throw new Problem('CANCELLED', 'The call was cancelled before it began.');
+
+        // Above this line a refusal costs nothing and moves nothing. Below it credits are on hold.
+        const placed = await placeHold(call, mostItMayCost(call), holdTtlMs(call.agent), deps);
+        if (placed.kind === 'key_taken') continue;
+        hold = placed;
+        return await runHeldCall(call, hold, running, deps);
+      } finally {
+        if (entry.kind === 'entered') entry.leave(hold?.givenBackMicros ?? mostItMayCost(call));
+      }
+    }
+  } catch (error) {
+    return refuse(call, error, deps);
+  }
+}
+
+/** Hidden, suspended, filtered out or never there: the answer is the same, so it tells nothing. */
+function findAgent(request: PaidCallRequest, deps: CallDeps): Agent {
+  const agent = deps.catalog.find(request.agentId);
+  if (agent && matchesFilters(agent, request.filters)) return agent;
+  throw new Problem(
+    'NOT_FOUND',
+    'There is no such agent here. List the tools again, or search with GET /v1/agents/search.',
+  );
+}
+
+function checkInput(agent: Agent, input: unknown): JsonObject {
+  const faults = isJsonObject(input)
+    ? agent.checkInput(input)
+    : [{ path: '', message: 'must be a JSON object' }];
+  if (faults.length === 0) return input as JsonObject;
+  const told = faults.map((fault) => `${fault.path || '(root)'} ${fault.message}`).join('; ');
+  throw new Problem('INVALID_INPUT', `The arguments do not match input_schema: ${told}`, { faults });
+}
+
+/** What makes two requests the same purchase. Only computed where something may be replayed or joined. */
+function hashPurchase(agent: Agent, input: JsonObject, request: PaidCallRequest): string | undefined {
+  const runsOn = agent.manifest.capabilities?.idempotent === true || agent.manifest.capabilities?.keep_running === true;
+  if (request.idempotencyKey === undefined && !runsOn) return undefined;
+  return hashJson({ agent: agent.id, version: agent.version, input });
+}
+
+/** A metered call holds its maximum, or less where the buyer allows less; a fixed price is held whole. */
+function mostItMayCost(call: Call): bigint {
+  const { price } = call.agent;
+  const allowed = call.request.maxMicros;
+  return price.kind === 'per_unit' && allowed !== undefined && allowed < price.maxMicros
+    ? allowed
+    : price.maxMicros;
+}
+
+const HOLD_MARGIN_MS = 60_000;
+
+/** A hold outlives every answer that may still be paid for, and then the sweeper takes it. */
+function holdTtlMs(agent: Agent): number {
+  return agent.timeoutMs + HOLD_MARGIN_MS;
+}
+
+/** Tells the buyer no, and writes down that and why. Nothing is on hold. */
+function refuse(attempt: Attempt, error: unknown, deps: CallDeps): CallResult {
+  const problem = error instanceof Problem ? error : internalProblem(error);
+  if (problem.code === 'INTERNAL') {
+    deps.log('error', 'a paid call failed', { call: attempt.callId, error: describe(problem.cause ?? problem) });
+  }
+  const { caller, request, agent } = attempt;
+  deps.recorder.record({
+    id: attempt.callId,
+    organizationId: caller.organizationId,
+    keyId: caller.keyId,
+    agentId: printable(request.agentId),
+    agentVersion: agent?.version,
+    currency: caller.currency,
+    wire: request.wire,
+    outcome: 'refused',
+    code: problem.code,
+    heldMicros: 0n,
+    chargedMicros: 0n,
+    feeMicros: 0n,
+    requestId: request.requestId,
+    isDelivered: !request.signal.aborted,
+    startedAt: attempt.startedAt,
+    endedAt: new Date(deps.clock.now()),
+  });
+  deps.onEnded({
+    result: problem.code,
+    wire: request.wire,
+    heldMicros: 0n,
+    chargedMicros: 0n,
+    feeMicros: 0n,
+    totalMs: deps.clock.elapsed() - attempt.startedElapsed,
+    holdMs: attempt.holdMs,
+    upstreamMs: attempt.upstreamMs,
+  });
+  return { kind: 'problem', problem };
+}
+
+/** What was asked for may be any text; what is written down is short and plain. */
+function printable(agentId: string): string {
+  return agentId.slice(0, 64).replace(/[^\x20-\x7e]/g, '?');
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,184 @@
+import { and, desc, eq, lt, sql, type SQL } from 'drizzle-orm';
+import type { PgColumn } from 'drizzle-orm/pg-core';
+import { createBatcher } from '../base/batcher.ts';
+import { idOfUuid, uuidOfId } from '../base/ids.ts';
+import type { Log } from '../base/log.ts';
+import { formatCredits } from '../base/money.ts';
+import type { Database, Db } from '../db/db.ts';
+import { calls } from './tables.ts';
+
+/** What is written down about one call when it has ended. */
+export type CallRecord = Omit<typeof calls.$inferInsert, 'id'> & { id: string };
+
+/** Writes call records, many in one statement. */
+export type CallRecorder = {
+  /** Never fails and is not waited for: the ledger, and not the record, says what was paid. */
+  record(record: CallRecord): void;
+  /** Resolves when everything recorded so far by this process can be read. */
+  flushed(): Promise<void>;
+  depth(): number;
+};
+
+const MAX_BATCH = 500;
+const ATTEMPTS = 5;
+
+export function createCallRecorder(database: Database, log: Log): CallRecorder {
+  const batcher = createBatcher<CallRecord, undefined>(
+    async (records) => {
+      await insertWithPatience(database, records, log);
+      return [];
+    },
+    { maxBatch: MAX_BATCH },
+  );
+  return {
+    record: (record) => void batcher.add(record),
+    flushed: () => batcher.drain(),
+    depth: () => batcher.depth(),
+  };
+}
+
+// The columns in the order of the statement, with the type each array is sent as.
+const COLUMNS = [
+  ['id', 'uuid', (r) => uuidOfId('call', r.id) ?? ''],
+  ['organization_id', 'text', (r) => r.organizationId],
+  ['key_id', 'text', (r) => r.keyId],
+  ['agent_id', 'text', (r) => r.agentId],
+  ['agent_version', 'text', (r) => r.agentVersion ?? null],
+  ['currency', 'text', (r) => r.currency],
+  ['wire', 'text', (r) => r.wire],
+  ['outcome', 'text', (r) => r.outcome],
+  ['code', 'text', (r) => r.code ?? null],
+  ['held_micros', 'bigint', (r) => r.heldMicros.toString()],
+  ['charged_micros', 'bigint', (r) => r.chargedMicros.toString()],
+  ['fee_micros', 'bigint', (r) => r.feeMicros.toString()],
+  ['request_id', 'text', (r) => r.requestId],
+  ['is_delivered', 'boolean', (r) => String(r.isDelivered)],
+  ['upstream_ms', 'int', (r) => r.upstreamMs?.toString() ?? null],
+  ['started_at', 'timestamptz', (r) => r.startedAt.toISOString()],
+  ['ended_at', 'timestamptz', (r) => r.endedAt.toISOString()],
+] as const satisfies readonly [string, string, (record: CallRecord) => string | null][];
+
+const INSERT = `INSERT INTO calls AS c (${COLUMNS.map(([name]) => name).join(', ')})
+SELECT * FROM unnest(${COLUMNS.map(([, type], index) => `$${index + 1}::${type}[]`).join(', ')})
+ON CONFLICT (id) DO UPDATE SET (${COLUMNS.map(([name]) => name).join(', ')}) = ROW (excluded.*) WHERE c.wire = 'sweeper'`;
+
+async function insertWithPatience(database: Database, records: CallRecord[], log: Log): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await database.pool.query({
+        name: 'insert_calls',
+        text: INSERT,
+        values: COLUMNS.map(([, , value]) => records.map(value)),
+      });
+      return;
+    } catch (error) {
+      if (attempt === ATTEMPTS) {
+        // The journal still has every one that moved money, and recovery writes those records again.
+        log('error', 'call records were not written', {
+          count: records.length,
+          error: error instanceof Error ? error.message : String(error),
+        });
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 100 * 2 ** attempt));
+    }
+  }
+}
+
+/** A call as its organization reads it. Amounts are decimal credit strings. */
+export type CallView = {
+  call_id: string;
+  agent_id: string;
+  agent_version: string | null;
+  key_id: string;
+  currency: 'live' | 'test';
+  wire: string;
+  outcome: 'settled' | 'refunded' | 'refused';
+  code: string | null;
+  held: string;
+  charged: string;
+  fee: string;
+  delivered: boolean;
+  request_id: string;
+  latency_ms: number;
+  upstream_ms: number | null;
+  started_at: string;
+  ended_at: string;
+};
+
+/** The call, if it is this organization's (undefined means anyone's, for the operator). */
+export async function findCall(
+  db: Db,
+  callId: string,
+  organizationId: string | undefined,
+): Promise<CallView | undefined> {
+  const uuid = uuidOfId('call', callId);
+  if (uuid === undefined) return undefined;
+  const [row] = await db
+    .select()
+    .from(calls)
+    .where(and(eq(calls.id, uuid), ownedBy(calls.organizationId, organizationId)));
+  return row && viewOf(row);
+}
+
+/** Newest first. `before` is the last call id of the page before. */
+export async function listCalls(
+  db: Db,
+  page: {
+    organizationId: string | undefined;
+    agentId: string | undefined;
+    outcome: 'settled' | 'refunded' | 'refused' | undefined;
+    before: string | undefined;
+    limit: number;
+  },
+): Promise<CallView[]> {
+  const before = page.before === undefined ? undefined : uuidOfId('call', page.before);
+  const rows = await db
+    .select()
+    .from(calls)
+    .where(
+      and(
+        ownedBy(calls.organizationId, page.organizationId),
+        page.agentId === undefined ? undefined : eq(calls.agentId, page.agentId),
+        page.outcome === undefined ? undefined : eq(calls.outcome, page.outcome),
+        before === undefined ? undefined : lt(calls.id, before),
+      ),
+    )
+    .orderBy(desc(calls.id))
+    .limit(page.limit);
+  return rows.map(viewOf);
+}
+
+/** An undelivered answer has reached its buyer after all. */
+export async function markDelivered(db: Db, callId: string): Promise<void> {
+  await db
+    .update(calls)
+    .set({ isDelivered: true })
+    .where(eq(calls.id, uuidOfId('call', callId) ?? sql`null`));
+}
+
+function ownedBy(column: PgColumn, organizationId: string | undefined): SQL | undefined {
+  return organizationId === undefined ? undefined : eq(column, organizationId);
+}
+
+function viewOf(row: typeof calls.$inferSelect): CallView {
+  return {
+    call_id: idOfUuid('call', row.id),
+    agent_id: row.agentId,
+    agent_version: row.agentVersion,
+    key_id: row.keyId,
+    currency: row.currency,
+    wire: row.wire,
+    outcome: row.outcome,
+    code: row.code,
+    held: formatCredits(row.heldMicros),
+    charged: formatCredits(row.chargedMicros),
+    fee: formatCredits(row.feeMicros),
+    delivered: row.isDelivered,
+    request_id: row.requestId,
+    latency_ms: row.endedAt.getTime() - row.startedAt.getTime(),
+    upstream_ms: row.upstreamMs,
+    started_at: row.startedAt.toISOString(),
+    ended_at: row.endedAt.toISOString(),
+  };
+}

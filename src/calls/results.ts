@@ -1,0 +1,148 @@
+import { and, eq, gt, isNotNull, lt, sql } from 'drizzle-orm';
+import { idOfUuid, uuidOfId } from '../base/ids.ts';
+import { invariant } from '../base/invariant.ts';
+import type { Db } from '../db/db.ts';
+import type { CallAnswer, Receipt } from './call.ts';
+import { callResults } from './tables.ts';
+
+export type StoredResult = { answer: CallAnswer; receipt: Receipt };
+
+/** Answers kept for those who may still ask for them. */
+export type CallResults = {
+  /** Keeps the answer of a call made with an idempotency key. Its buyer is there to receive it. */
+  keep(call: ResultOwner, result: StoredResult): Promise<void>;
+  /** The buyer of a call that runs on has gone: the next identical call waits for this one. */
+  expect(call: ResultOwner, forMs: number): Promise<void>;
+  /** The answer came, and nobody received it: the next identical call gets it free. */
+  keepForHandover(call: ResultOwner, result: StoredResult): Promise<void>;
+  /** The call that ran on was refunded: there is nothing to hand over. */
+  drop(callId: string): Promise<void>;
+  find(callId: string): Promise<StoredResult | undefined>;
+  /** What waits for this purchase: an answer, now taken; a call that is still running; or nothing. */
+  takeHandover(keyId: string, requestHash: string): Promise<Handover>;
+  /** The answer of one call, now taken, if its buyer never received it. */
+  takeUndelivered(callId: string): Promise<StoredResult | undefined>;
+  /** Removes what is older than it is kept for. */
+  removeExpired(): Promise<void>;
+  /** Another process keeps something for this key. */
+  hint(keyId: string): void;
+  hintAll(): void;
+};
+
+export type ResultOwner = { callId: string; keyId: string; requestHash: string };
+
+export type Handover =
+  | { kind: 'nothing' }
+  | { kind: 'running' }
+  | { kind: 'answer'; callId: string; result: StoredResult };
+
+const KEPT_MS = 24 * 60 * 60_000;
+const HANDOVER_MS = 15 * 60_000;
+// A running call's placeholder outlives its timeout by the sweeper's margin, and then the handover window.
+const PLACEHOLDER_MARGIN_MS = HANDOVER_MS + 60_000;
+
+/**
+ * `now` is the database's clock in every condition, so processes with different clocks agree. Most keys
+ * never have anything waiting: each process remembers which do (it hears of the others' through the change
+ * feed), so a call of any other key asks nothing.
+ */
+export function createCallResults(db: Db, isFeedLive: () => boolean): CallResults {
+  const hinted = new Map<string, number>();
+  let allHintedUntil = Date.now() + HANDOVER_MS;
+
+  function mayHaveHandover(keyId: string): boolean {
+    const now = Date.now();
+    const until = hinted.get(keyId);
+    if (until !== undefined && until <= now) hinted.delete(keyId);
+    return !isFeedLive() || allHintedUntil > now || hinted.has(keyId);
+  }
+
+  function hint(keyId: string, forMs = 0): void {
+    hinted.set(keyId, Date.now() + forMs + PLACEHOLDER_MARGIN_MS);
+  }
+
+  async function store(call: ResultOwner, result: StoredResult | null, handoverMs: number | null): Promise<void> {
+    const row = {
+      callId: uuid(call.callId),
+      keyId: call.keyId,
+      requestHash: call.requestHash,
+      answer: result?.answer ?? null,
+      receipt: result?.receipt ?? null,
+      handoverUntil: handoverMs === null ? null : later(handoverMs),
+      expiresAt: later(KEPT_MS),
+    };
+    const { callId: _, ...changes } = row;
+    await db.transaction(async (tx) => {
+      await tx.insert(callResults).values(row).onConflictDoUpdate({ target: callResults.callId, set: changes });
+      if (handoverMs !== null) await tx.execute(sql`SELECT pg_notify('sentinel_changes', ${`handover:${call.keyId}`})`);
+    });
+    if (handoverMs !== null) hint(call.keyId, handoverMs);
+  }
+
+  return {
+    keep: (call, result) => store(call, result, null),
+    expect: (call, forMs) => store(call, null, forMs + PLACEHOLDER_MARGIN_MS),
+    keepForHandover: (call, result) => store(call, result, HANDOVER_MS),
+    drop: async (callId) => {
+      await db.delete(callResults).where(eq(callResults.callId, uuid(callId)));
+    },
+    find: async (callId) => {
+      const [row] = await db
+        .select()
+        .from(callResults)
+        .where(and(eq(callResults.callId, uuid(callId)), gt(callResults.expiresAt, sql`now()`)));
+      return row?.answer && row.receipt ? { answer: row.answer, receipt: row.receipt } : undefined;
+    },
+    takeHandover: async (keyId, requestHash) => {
+      if (!mayHaveHandover(keyId)) return { kind: 'nothing' };
+      const wanted = and(
+        eq(callResults.keyId, keyId),
+        eq(callResults.requestHash, requestHash),
+        isNotNull(callResults.handoverUntil),
+        gt(callResults.handoverUntil, sql`now()`),
+      );
+      // Two identical calls at once cannot both take it: the second finds the row locked and skips it.
+      const taken = await db
+        .update(callResults)
+        .set({ handoverUntil: null })
+        .where(
+          sql`${callResults.callId} = (SELECT ${callResults.callId} FROM ${callResults}
+            WHERE ${wanted} AND ${callResults.answer} IS NOT NULL
+            ORDER BY ${callResults.callId} LIMIT 1 FOR UPDATE SKIP LOCKED)`,
+        )
+        .returning();
+      const row = taken[0];
+      if (row?.answer && row.receipt) {
+        const result = { answer: row.answer, receipt: row.receipt };
+        return { kind: 'answer', callId: idOfUuid('call', row.callId), result };
+      }
+      const [running] = await db.select({ id: callResults.callId }).from(callResults).where(wanted).limit(1);
+      return running ? { kind: 'running' } : { kind: 'nothing' };
+    },
+    takeUndelivered: async (callId) => {
+      const [row] = await db
+        .update(callResults)
+        .set({ handoverUntil: null })
+        .where(and(eq(callResults.callId, uuid(callId)), isNotNull(callResults.answer)))
+        .returning();
+      return row?.answer && row.receipt ? { answer: row.answer, receipt: row.receipt } : undefined;
+    },
+    removeExpired: async () => {
+      await db.delete(callResults).where(lt(callResults.expiresAt, sql`now()`));
+    },
+    hint: (keyId) => hint(keyId),
+    hintAll: () => {
+      allHintedUntil = Date.now() + HANDOVER_MS;
+    },
+  };
+}
+
+function later(ms: number) {
+  return sql`now() + ${ms} * interval '1 millisecond'`;
+}
+
+function uuid(callId: string): string {
+  const found = uuidOfId('call', callId);
+  invariant(found !== undefined, `${callId} is not a call id`);
+  return found;
+}

@@ -1,0 +1,53 @@
+import { sql } from 'drizzle-orm';
+import type { Log } from '../base/log.ts';
+import type { Db } from '../db/db.ts';
+import { removeExpiredIdempotencyKeys } from '../ledger/idempotency.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { CallResults } from './results.ts';
+
+const HOLDS_AT_ONCE = 500;
+
+/**
+ * Refunds the holds nobody resolved in time, because their process crashed or lost its way, and writes the
+ * records those calls never got. Every process sweeps; they do not get in each other's way.
+ */
+export async function sweep(deps: { db: Db; ledger: Ledger; log: Log }): Promise<number> {
+  let refunded = 0;
+  for (;;) {
+    const expired = await deps.ledger.expireHolds(HOLDS_AT_ONCE);
+    refunded += expired.length;
+    if (expired.length < HOLDS_AT_ONCE) break;
+  }
+  if (refunded > 0) {
+    deps.log('warn', 'holds expired without an answer and were refunded', { count: refunded });
+  }
+  await recordUnrecorded(deps.db);
+  return refunded;
+}
+
+/** Forgets what is kept for a limited time only. */
+export async function removeExpired(deps: { db: Db; results: CallResults }): Promise<void> {
+  await removeExpiredIdempotencyKeys(deps.db);
+  await deps.results.removeExpired();
+}
+
+/**
+ * Writes a record for every hold the journal shows as resolved and the calls do not know: its process died
+ * between the two. Looks back ten minutes before the newest record there is; ids are in time order.
+ */
+export async function recordUnrecorded(db: Db): Promise<void> {
+  await db.execute(sql`
+    INSERT INTO calls (id, organization_id, key_id, agent_id, currency, wire, outcome, code,
+      held_micros, charged_micros, fee_micros, request_id, is_delivered, started_at, ended_at)
+    SELECT j.id, a.organization_id, j.key_id, j.agent_id, a.currency, 'sweeper',
+      CASE j.kind WHEN 'settle' THEN 'settled' ELSE 'refunded' END,
+      CASE j.kind WHEN 'settle' THEN NULL ELSE 'INTERNAL' END,
+      j.held, j.amount, j.fee, '', false, j.created_at, j.created_at
+    FROM ledger_journal j JOIN ledger_accounts a ON a.id = j.debit
+    WHERE j.kind IN ('settle', 'refund', 'expire')
+      AND j.created_at > coalesce((SELECT max(ended_at) FROM (SELECT ended_at FROM calls ORDER BY id DESC LIMIT 1000) newest),
+        '-infinity'::timestamptz) - interval '10 minutes'
+      AND (j.kind = 'expire' OR j.created_at < now() - interval '10 seconds')
+      AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.id = j.id)
+    ON CONFLICT (id) DO NOTHING`);
+}

@@ -1,0 +1,81 @@
+import { sql } from 'drizzle-orm';
+import {
+  bigint,
+  boolean,
+  check,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  text,
+  timestamp,
+  uuid,
+} from 'drizzle-orm/pg-core';
+import type { CallAnswer, Receipt } from './call.ts';
+
+const micros = () => bigint({ mode: 'bigint' });
+
+/**
+ * One attempt to make a paid call, refusals included: who asked, for what, how it ended and what it cost.
+ * Written when the call has ended; arguments and answers are not here.
+ */
+export const calls = pgTable(
+  'calls',
+  {
+    id: uuid().primaryKey(),
+    organizationId: text().notNull(),
+    keyId: text().notNull(),
+    /** As asked for: it may name no agent there is. */
+    agentId: text().notNull(),
+    agentVersion: text(),
+    currency: text({ enum: ['live', 'test'] }).notNull(),
+    wire: text({ enum: ['mcp', 'rest', 'sweeper'] }).notNull(),
+    outcome: text({ enum: ['settled', 'refunded', 'refused'] }).notNull(),
+    /** The problem code, unless the call was settled. */
+    code: text(),
+    heldMicros: micros().notNull(),
+    chargedMicros: micros().notNull(),
+    feeMicros: micros().notNull(),
+    requestId: text().notNull(),
+    /** False when the buyer had gone before the answer was ready. */
+    isDelivered: boolean().notNull(),
+    upstreamMs: integer(),
+    startedAt: timestamp({ withTimezone: true }).notNull(),
+    endedAt: timestamp({ withTimezone: true }).notNull(),
+  },
+  (table) => [
+    index('calls_by_organization').on(table.organizationId, table.id),
+    check('calls_outcome_is_known', sql`${table.outcome} in ('settled', 'refunded', 'refused')`),
+    check('calls_charge_at_most_the_hold', sql`${table.chargedMicros} between 0 and ${table.heldMicros}`),
+    check('calls_fee_is_part_of_charge', sql`${table.feeMicros} between 0 and ${table.chargedMicros}`),
+    check('calls_charge_only_when_settled', sql`${table.outcome} = 'settled' or ${table.chargedMicros} = 0`),
+    check('calls_hold_nothing_when_refused', sql`${table.outcome} <> 'refused' or ${table.heldMicros} = 0`),
+    check('calls_code_says_why_not_settled', sql`(${table.outcome} = 'settled') = (${table.code} is null)`),
+  ],
+);
+
+/**
+ * An answer kept for 24 hours: because an idempotency key may ask for it again, or because the buyer had
+ * gone and never saw it. Without an answer, the call is still running after its buyer hung up.
+ */
+export const callResults = pgTable(
+  'call_results',
+  {
+    callId: uuid().primaryKey(),
+    keyId: text().notNull(),
+    /** SHA-256 over agent, version and canonical arguments: what makes two calls the same purchase. */
+    requestHash: text().notNull(),
+    answer: jsonb().$type<CallAnswer>(),
+    receipt: jsonb().$type<Receipt>(),
+    /** Until when the next identical call gets it free; null once somebody has received it. */
+    handoverUntil: timestamp({ withTimezone: true }),
+    expiresAt: timestamp({ withTimezone: true }).notNull(),
+  },
+  (table) => [
+    index('call_results_to_hand_over')
+      .on(table.keyId, table.requestHash)
+      .where(sql`${table.handoverUntil} is not null`),
+    index('call_results_by_expiry').on(table.expiresAt),
+    check('call_results_answer_has_a_receipt', sql`(${table.answer} is null) = (${table.receipt} is null)`),
+  ],
+);

@@ -1,0 +1,47 @@
+import { fileURLToPath } from 'node:url';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import { migrate as runMigrations } from 'drizzle-orm/node-postgres/migrator';
+import pg from 'pg';
+import type { Log } from '../base/log.ts';
+
+const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url));
+// Any number all Sentinel processes agree on: two that start together migrate one after the other.
+const MIGRATION_LOCK = 7_360_010;
+const OLDEST_SERVER = 150_000;
+
+/** Brings the schema up to date. Safe to run from several processes at once, and again. */
+export async function migrate(url: string, log: Log): Promise<{ applied: number }> {
+  const client = new pg.Client({ connectionString: url, application_name: 'sentinel migrate' });
+  await client.connect();
+  try {
+    await refuseOldServer(client);
+    await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    const before = await countApplied(client);
+    await runMigrations(drizzle(client), { migrationsFolder: MIGRATIONS });
+    const applied = (await countApplied(client)) - before;
+    if (applied > 0) log('info', 'the database schema was brought up to date', { applied });
+    return { applied };
+  } finally {
+    await client.end();
+  }
+}
+
+async function refuseOldServer(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ version: number; name: string }>(
+    `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS name`,
+  );
+  if (rows[0] && rows[0].version < OLDEST_SERVER) {
+    throw new Error(`DATABASE_URL is a PostgreSQL ${rows[0].name}; Sentinel needs 15 or newer.`);
+  }
+}
+
+async function countApplied(client: pg.Client): Promise<number> {
+  const { rows } = await client.query<{ known: string | null }>(
+    `SELECT to_regclass('drizzle.__drizzle_migrations')::text AS known`,
+  );
+  if (!rows[0]?.known) return 0;
+  const counted = await client.query<{ count: number }>(
+    'SELECT count(*)::int AS count FROM drizzle.__drizzle_migrations',
+  );
+  return counted.rows[0]?.count ?? 0;
+}

@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto';
+import { and, desc, eq, isNull, sql } from 'drizzle-orm';
+import { newId, newSecret } from '../base/ids.ts';
+import type { Currency } from '../base/money.ts';
+import { Problem } from '../base/problem.ts';
+import type { Db, Tx } from '../db/db.ts';
+import type { KeyCaps, Scope } from './caller.ts';
+import { apiKeys, organizations } from './tables.ts';
+
+export const DEFAULT_SCOPES: readonly Scope[] = ['agents:read', 'agents:invoke', 'calls:read', 'billing:read'];
+export const DEFAULT_RATE_PER_MINUTE = 6_000;
+export const DEFAULT_MAX_CONCURRENT = 1_000;
+
+const SECRET_BYTES = 20;
+
+export type NewKey = {
+  organizationId: string;
+  name: string;
+  currency: Currency;
+  scopes: readonly Scope[];
+  caps: KeyCaps;
+  ratePerMinute: number;
+  maxConcurrent: number;
+  accountId: bigint;
+  meterId: bigint | undefined;
+};
+
+export type KeyRow = typeof apiKeys.$inferSelect;
+
+/** `sk_live_…` or `sk_test_…`: the currency is part of the key, so that nobody mixes them up. */
+export function isWellFormedKey(key: string): boolean {
+  return /^sk_(live|test)_[0-9a-f]{40}$/.test(key);
+}
+
+export function hashKey(key: string): string {
+  return createHash('sha256').update(key).digest('hex');
+}
+
+/** Stores a key and returns it, for the only time. */
+export async function insertKey(tx: Tx, wanted: NewKey): Promise<{ id: string; key: string }> {
+  const [organization] = await tx
+    .select()
+    .from(organizations)
+    .where(eq(organizations.id, wanted.organizationId));
+  if (!organization) throw new Problem('NOT_FOUND', `There is no organization ${wanted.organizationId}.`);
+  const id = newId('key');
+  const key = `sk_${wanted.currency}_${newSecret(SECRET_BYTES)}`;
+  await tx.insert(apiKeys).values({
+    id,
+    organizationId: wanted.organizationId,
+    name: wanted.name,
+    secretHash: hashKey(key),
+    lastFour: key.slice(-4),
+    currency: wanted.currency,
+    scopes: [...wanted.scopes],
+    maxPerCallMicros: wanted.caps.maxPerCallMicros ?? null,
+    ratePerMinute: wanted.ratePerMinute,
+    maxConcurrent: wanted.maxConcurrent,
+    accountId: wanted.accountId,
+    meterId: wanted.meterId ?? null,
+  });
+  return { id, key };
+}
+
+/** The key with this secret, unless it is revoked. */
+export async function findKeyByHash(db: Db, secretHash: string): Promise<KeyRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(apiKeys)
+    .where(and(eq(apiKeys.secretHash, secretHash), isNull(apiKeys.revokedAt)));
+  return row;
+}
+
+export async function listKeys(db: Db, organizationId: string | undefined): Promise<KeyRow[]> {
+  const mine = organizationId === undefined ? undefined : eq(apiKeys.organizationId, organizationId);
+  return db.select().from(apiKeys).where(mine).orderBy(desc(apiKeys.id)).limit(1_000);
+}
+
+/**
+ * Revokes a key for every process at once: whoever listens forgets it when this commits. Revoking a revoked
+ * key changes nothing. Undefined when there is no such key, or it is another organization's.
+ */
+export async function markRevoked(
+  tx: Tx,
+  keyId: string,
+  organizationId: string | undefined,
+): Promise<KeyRow | undefined> {
+  const owned = organizationId === undefined ? undefined : eq(apiKeys.organizationId, organizationId);
+  const [row] = await tx
+    .update(apiKeys)
+    .set({ revokedAt: sql`coalesce(${apiKeys.revokedAt}, now())` })
+    .where(and(eq(apiKeys.id, keyId), owned))
+    .returning();
+  if (row) await tx.execute(sql`SELECT pg_notify('sentinel_changes', ${`key:${keyId}`})`);
+  return row;
+}

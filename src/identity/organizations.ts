@@ -1,0 +1,34 @@
+import { asc, eq } from 'drizzle-orm';
+import { newId } from '../base/ids.ts';
+import type { Db, Tx } from '../db/db.ts';
+import { organizations } from './tables.ts';
+
+export type Organization = typeof organizations.$inferSelect;
+
+export async function insertOrganization(tx: Tx, name: string): Promise<Organization> {
+  const [row] = await tx
+    .insert(organizations)
+    .values({ id: newId('org'), name: name.trim() })
+    .returning();
+  return row as Organization;
+}
+
+export async function findOrganization(db: Db | Tx, id: string): Promise<Organization | undefined> {
+  const [row] = await db.select().from(organizations).where(eq(organizations.id, id));
+  return row;
+}
+
+/** The oldest organization with this name. Names are not unique: people choose them. */
+export async function findOrganizationByName(db: Db | Tx, name: string): Promise<Organization | undefined> {
+  const [row] = await db
+    .select()
+    .from(organizations)
+    .where(eq(organizations.name, name))
+    .orderBy(asc(organizations.id))
+    .limit(1);
+  return row;
+}
+
+export async function listOrganizations(db: Db): Promise<Organization[]> {
+  return db.select().from(organizations).orderBy(asc(organizations.id)).limit(1_000);
+}

@@ -1,0 +1,124 @@
+import type { Log } from '../base/log.ts';
+import type { Database } from '../db/db.ts';
+import { invariant } from '../base/invariant.ts';
+import { idOfUuid, uuidOfId } from '../base/ids.ts';
+import { createGroupCommit, type HoldOrder } from './group-commit.ts';
+
+/** What a call asks to be set aside. */
+export type HoldRequest = Omit<HoldOrder, 'callUuid'> & { callId: string };
+
+export type HoldAnswer =
+  | { kind: 'placed' }
+  | { kind: 'insufficient' }
+  | { kind: 'cap'; cap: 'day' | 'month' | 'total' }
+  /** Another call holds this idempotency key. */
+  | { kind: 'key_taken' };
+
+export type ResolveAnswer =
+  /** It is so now, whether by this request or by an earlier one that said the same. */
+  | { kind: 'done' }
+  /** Someone resolved the hold the other way first, or it expired: what was asked did not happen. */
+  | { kind: 'lost' };
+
+/** A hold the sweeper gave back because nobody resolved it in time. */
+export type ExpiredHold = {
+  callId: string;
+  keyId: string;
+  agentId: string;
+  amountMicros: bigint;
+  buyer: bigint;
+  openedAt: Date;
+};
+
+/** The only way to move a call's credits. */
+export type Ledger = {
+  /** Sets credits aside, or says why not. Throws UNAVAILABLE when the database is away: then nothing is held. */
+  hold(request: HoldRequest): Promise<HoldAnswer>;
+  /** Pays seller and platform from an open hold; the rest goes back. Never more than once, never after expiry. */
+  settle(callId: string, chargeMicros: bigint, feeMicros: bigint): Promise<ResolveAnswer>;
+  /** Gives an open hold back in full. */
+  refund(callId: string): Promise<ResolveAnswer>;
+  /** Refunds holds past their expiry, at most `limit`, whichever process placed them. */
+  expireHolds(limit: number): Promise<ExpiredHold[]>;
+  /** Holds and resolutions waiting to be committed. */
+  depth(): number;
+  close(): Promise<void>;
+};
+
+const IDEMPOTENCY_TTL_SECONDS = 24 * 60 * 60;
+
+export function createLedger(database: Database, log: Log): Ledger {
+  const commit = createGroupCommit(database.url, { log, idempotencyTtlSeconds: IDEMPOTENCY_TTL_SECONDS });
+
+  async function resolve(
+    callId: string,
+    kind: 'settle' | 'refund',
+    chargeMicros: bigint,
+    feeMicros: bigint,
+  ): Promise<ResolveAnswer> {
+    const code = await commit.resolve({ callUuid: callUuid(callId), kind, chargeMicros, feeMicros });
+    switch (code) {
+      case '1':
+      case '2':
+        return { kind: 'done' };
+      case '3':
+      case '5':
+        return { kind: 'lost' };
+      default:
+        invariant(false, `the ledger answered ${code} to a ${kind} of ${callId}`);
+    }
+  }
+
+  return {
+    hold: async ({ callId, ...order }) => {
+      const code = await commit.hold({ ...order, callUuid: callUuid(callId) });
+      switch (code) {
+        case '1':
+        case '2':
+          return { kind: 'placed' };
+        case '0':
+          return { kind: 'insufficient' };
+        case 'd':
+          return { kind: 'cap', cap: 'day' };
+        case 'm':
+          return { kind: 'cap', cap: 'month' };
+        case 't':
+          return { kind: 'cap', cap: 'total' };
+        case 'k':
+          return { kind: 'key_taken' };
+        default:
+          invariant(false, `the ledger answered ${code} to the hold of ${callId}`);
+      }
+    },
+    settle: (callId, chargeMicros, feeMicros) => resolve(callId, 'settle', chargeMicros, feeMicros),
+    refund: (callId) => resolve(callId, 'refund', 0n, 0n),
+    expireHolds: async (limit) => {
+      const { rows } = await database.pool.query<ExpiredRow>('SELECT * FROM ledger_expire($1)', [limit]);
+      return rows.map((row) => ({
+        callId: idOfUuid('call', row.call_id),
+        keyId: row.key_id,
+        agentId: row.agent_id,
+        amountMicros: BigInt(row.amount),
+        buyer: BigInt(row.buyer),
+        openedAt: row.opened_at,
+      }));
+    },
+    depth: () => commit.depth(),
+    close: () => commit.close(),
+  };
+}
+
+type ExpiredRow = {
+  call_id: string;
+  key_id: string;
+  agent_id: string;
+  amount: string;
+  buyer: string;
+  opened_at: Date;
+};
+
+function callUuid(callId: string): string {
+  const uuid = uuidOfId('call', callId);
+  invariant(uuid !== undefined, `${callId} is not a call id`);
+  return uuid;
+}
