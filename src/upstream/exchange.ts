@@ -1,0 +1,114 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Dispatcher } from 'undici';
+import { ADDRESS_REFUSED } from './address-guard.ts';
+import type { Target } from './pools.ts';
+
+/** What one request to an agent hears, in this order: `head`, `data`*, then `end` or `failed`. */
+export type ExchangeListener = {
+  head(status: number, headers: IncomingHttpHeaders): void;
+  data(chunk: Buffer): void;
+  end(): void;
+  failed(failure: ExchangeFailure): void;
+  /** The listener itself threw: our bug. */
+  crashed(error: unknown): void;
+};
+
+/** Both carry public words only; `code` is for the log. */
+export type ExchangeFailure = { kind: 'unreachable' | 'output_invalid'; detail: string; code: string };
+
+/** A request under way. After either call the listener hears nothing more. */
+export type Exchange = {
+  /** Nobody wants the answer: closes the socket. */
+  abort(): void;
+  /** The answer is known: lets a short rest pass so that the connection can be used again. */
+  drain(): void;
+};
+
+/** POSTs `body`. Follows no redirects, asks for no compression, forwards nothing of the buyer's. */
+export function startExchange(
+  target: Target,
+  headers: Record<string, string>,
+  body: Buffer,
+  listener: ExchangeListener,
+): Exchange {
+  let controller: Dispatcher.DispatchController | undefined;
+  let state: 'open' | 'draining' | 'over' = 'open';
+  let drainTimer: NodeJS.Timeout | undefined;
+  let drainedBytes = 0;
+
+  function abort(): void {
+    if (state === 'over') return;
+    state = 'over';
+    clearTimeout(drainTimer);
+    controller?.abort(new Error('the answer is no longer wanted'));
+  }
+
+  function drain(): void {
+    if (state !== 'open') return;
+    state = 'draining';
+    drainTimer = setTimeout(abort, DRAIN_MS).unref();
+  }
+
+  function tell(hear: () => void): void {
+    try {
+      hear();
+    } catch (error) {
+      abort();
+      listener.crashed(error);
+    }
+  }
+
+  const handler: Dispatcher.DispatchHandler = {
+    onRequestStart(started) {
+      // A request that waited for a connection may have been given up by now.
+      if (state === 'over') started.abort(new Error('the answer is no longer wanted'));
+      else controller = started;
+    },
+    onResponseStart(_controller, status, headers) {
+      // 1xx are interim (RFC 9110 section 15.2); the answer is still to come.
+      if (state === 'open' && status >= 200) tell(() => listener.head(status, headers));
+    },
+    onResponseData(_controller, chunk) {
+      if (state === 'open') return tell(() => listener.data(chunk));
+      drainedBytes += chunk.length;
+      if (drainedBytes > DRAIN_BYTES) abort();
+    },
+    onResponseEnd() {
+      const wasOpen = state === 'open';
+      clearTimeout(drainTimer);
+      state = 'over';
+      if (wasOpen) tell(() => listener.end());
+    },
+    onResponseError(_controller, error) {
+      const wasOpen = state === 'open';
+      clearTimeout(drainTimer);
+      state = 'over';
+      if (wasOpen) tell(() => listener.failed(failureOf(error)));
+    },
+  };
+  target.pool.dispatch({ path: target.path, method: 'POST', headers, body }, handler);
+  return { abort, drain };
+}
+
+// A server that ends its stream right after the last frame does so within a round trip.
+const DRAIN_MS = 1_000;
+const DRAIN_BYTES = 64 * 1_024;
+
+function failureOf(error: Error): ExchangeFailure {
+  const code = (error as NodeJS.ErrnoException).code ?? error.name;
+  return error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW'
+    ? { kind: 'output_invalid', detail: 'the answer is not valid HTTP', code }
+    : { kind: 'unreachable', detail: unreachableDetail(code), code };
+}
+
+function unreachableDetail(code: string): string {
+  if (code === ADDRESS_REFUSED) return 'its host name leads to an address that is not public';
+  if (code === 'ECONNREFUSED') return 'it refused the connection';
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'its host name could not be found';
+  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT')
+    return 'it could not be connected to in time';
+  if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH') return 'no route leads to it';
+  if (code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED') return 'the gateway closed the connection';
+  if (/CERT|TLS|SSL|SELF_SIGNED/.test(code)) return 'no trusted TLS connection could be made';
+  return 'the connection was lost before the answer was whole';
+}

@@ -1,0 +1,84 @@
+import type { EventSourceMessage } from 'eventsource-parser';
+import type { IncomingHttpHeaders } from 'node:http';
+import { isJsonObject } from '../base/json.ts';
+import { parseAnswerJson, parseJsonText } from './answer-json.ts';
+import { JSON_POST, readAnswer } from './answer.ts';
+import type { Attempt } from './attempt.ts';
+import type { Target } from './pools.ts';
+import { outcomeOfRefusal, publicWords } from './public-words.ts';
+import { identify } from './signature.ts';
+import type { RequestSigner } from './signature.ts';
+import type { UpstreamOutcome } from './upstream.ts';
+import { USAGE_INVALID, parseUsage } from './usage.ts';
+
+/**
+ * Protocol `http`: POSTs the arguments as JSON. The agent answers 200 or 201 (what some frameworks make of every
+ * POST) with JSON, and reports usage in the header `X-Sentinel-Usage: 12.5`; or with SSE frames:
+ *
+ *     event: chunk    data: "text"                      → onChunk(text); other JSON and plain text as they stand
+ *     event: done     data: {"output":…,"usage":{"quantity":12.5}}
+ *     event: error    data: {"message":"…"}
+ *
+ * Other events and comments are heartbeats.
+ */
+export function askHttpAgent(attempt: Attempt, target: Target, signer: RequestSigner | undefined): void {
+  const { request } = attempt;
+  const body = Buffer.from(JSON.stringify(request.input));
+  const headers = { ...JSON_POST, ...identify(signer, target.href, body, request) };
+  const exchange = readAnswer(
+    { target, headers, body, maxBytes: request.maxBytes },
+    {
+      whole: (bytes, status, answerHeaders) => attempt.end(outcomeOfBody(bytes, status, answerHeaders)),
+      frame(event) {
+        if (attempt.isOver()) return;
+        if (event.event === 'chunk') request.onChunk?.(chunkText(event.data));
+        else if (event.event === 'done') attempt.end(outcomeOfDone(event));
+        else if (event.event === 'error') attempt.end(outcomeOfErrorFrame(event));
+      },
+      framesEnded: () =>
+        attempt.end({ kind: 'unreachable', detail: 'the stream ended before its done frame' }),
+      refused: (bytes, status) => attempt.end(outcomeOfRefusal(bytes, status)),
+      failed: (outcome, code) => attempt.fail(outcome, code),
+      crashed: (error) => attempt.crash(error),
+    },
+  );
+  attempt.runs(exchange);
+}
+
+function outcomeOfBody(body: Buffer, status: number, headers: IncomingHttpHeaders): UpstreamOutcome {
+  if (status !== 200 && status !== 201) return invalid(`it answered ${status} instead of 200`);
+  const parsed = parseAnswerJson(body);
+  if (parsed.kind === 'bad') return invalid(parsed.detail);
+  const reported = headers['x-sentinel-usage'];
+  if (reported === undefined) return { kind: 'answer', output: parsed.value };
+  const usage = parseUsage(reported);
+  return usage ? { kind: 'answer', output: parsed.value, usage } : invalid(USAGE_INVALID);
+}
+
+function chunkText(data: string): string {
+  // Only a JSON string means other text than it is.
+  if (!data.startsWith('"')) return data;
+  const parsed = parseJsonText(data);
+  return parsed.kind === 'ok' && typeof parsed.value === 'string' ? parsed.value : data;
+}
+
+function outcomeOfDone(event: EventSourceMessage): UpstreamOutcome {
+  const parsed = parseJsonText(event.data);
+  if (parsed.kind === 'bad') return invalid('the done frame is not JSON');
+  const frame = parsed.value;
+  if (!isJsonObject(frame) || frame['output'] === undefined) return invalid('the done frame has no output');
+  if (frame['usage'] === undefined || frame['usage'] === null)
+    return { kind: 'answer', output: frame['output'] };
+  const usage = isJsonObject(frame['usage']) ? parseUsage(frame['usage']['quantity']) : undefined;
+  return usage ? { kind: 'answer', output: frame['output'], usage } : invalid(USAGE_INVALID);
+}
+
+function outcomeOfErrorFrame(event: EventSourceMessage): UpstreamOutcome {
+  const parsed = parseJsonText(event.data);
+  const words = publicWords(parsed.kind === 'ok' ? parsed.value : event.data);
+  return { kind: 'agent_error', detail: words || 'it reported an error' };
+}
+
+function invalid(detail: string): UpstreamOutcome {
+  return { kind: 'output_invalid', detail };
+}

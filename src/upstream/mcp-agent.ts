@@ -1,0 +1,206 @@
+import { LRUCache } from 'lru-cache';
+import { isJsonObject } from '../base/json.ts';
+import type { Json, JsonObject } from '../base/json.ts';
+import type { Attempt } from './attempt.ts';
+import { openLink } from './mcp-link.ts';
+import type { LinkResult } from './mcp-link.ts';
+import { STATELESS_META, UNSUPPORTED_VERSION, postMessage } from './mcp-wire.ts';
+import type { Link } from './mcp-wire.ts';
+import type { Target } from './pools.ts';
+import { publicWords } from './public-words.ts';
+import type { RequestSigner } from './signature.ts';
+import { outcomeOfToolResult } from './tool-result.ts';
+import type { UpstreamRequest } from './upstream.ts';
+
+export type McpAgents = {
+  /** Ends the attempt with what the tool answered. Rejects for our own bugs only. */
+  ask(attempt: Attempt, target: Target): Promise<void>;
+};
+
+/**
+ * Protocol `mcp`: one tool of another MCP server over Streamable HTTP. A client of our own, because the official one
+ * costs about 300 µs of CPU a call and this one about 50 µs. All calls to an endpoint share one link to it (the
+ * session, or the knowledge that there is none), each with an id of ours, never the buyer's.
+ */
+export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
+  // By URL and not by target: a link outlives the connections, or every quiet minute would leave one more session
+  // behind at the server.
+  const links = new LRUCache<string, Link>({ max: 10_000 });
+  const opening = new Map<string, Promise<LinkResult>>();
+  let lastId = 0;
+
+  async function ask(attempt: Attempt, target: Target): Promise<void> {
+    for (let canRetry = true; ; canRetry = false) {
+      const known = links.get(target.href);
+      const found: LinkResult = known
+        ? { kind: 'link', link: known }
+        : await findLink(target, attempt.request);
+      if (attempt.isOver()) return;
+      if (found.kind === 'failed') return attempt.fail(found.outcome, found.code);
+      const answer = await callTool(attempt, target, found.link, canRetry);
+      if (answer === 'ended') return;
+      // The server has forgotten the session, so nothing was executed and saying it again is safe. Another call
+      // may have opened the next link already.
+      if (links.get(target.href) === found.link) links.delete(target.href);
+    }
+  }
+
+  async function findLink(target: Target, request: UpstreamRequest): Promise<LinkResult> {
+    let pending = opening.get(target.href);
+    if (!pending) {
+      pending = openLink(target, request, signer);
+      opening.set(target.href, pending);
+      const forget = () => void opening.delete(target.href);
+      pending.then(forget, forget);
+    }
+    const result = await pending;
+    if (result.kind === 'link' && !links.has(target.href)) links.set(target.href, result.link);
+    return result;
+  }
+
+  function callTool(
+    attempt: Attempt,
+    target: Target,
+    link: Link,
+    canRetry: boolean,
+  ): Promise<'ended' | 'link is stale'> {
+    const { request } = attempt;
+    const id = ++lastId;
+    const toolName = request.endpoint.tool ?? '';
+    let repliesLeft = 16;
+
+    return new Promise((resolve) => {
+      const end = (outcome: Parameters<Attempt['end']>[0]) => {
+        attempt.end(outcome);
+        resolve('ended');
+      };
+      const hear = (message: JsonObject) => {
+        if (attempt.isOver()) return;
+        if (typeof message['method'] === 'string') {
+          if (message['id'] !== undefined) {
+            if (repliesLeft-- > 0) answerServer(target, link, request, message);
+          } else if (message['method'] === 'notifications/progress') {
+            const chunk = chunkOfProgress(message['params'], id);
+            if (chunk !== undefined) request.onChunk?.(chunk);
+          }
+        } else if (message['id'] === id) {
+          if (isJsonObject(message['result'])) end(outcomeOfToolResult(message['result']));
+          else end(outcomeOfError(message['error']));
+        }
+      };
+      const exchange = postMessage(
+        target,
+        { link, toolName, maxBytes: request.maxBytes },
+        request,
+        signer,
+        toolCall(id, toolName, request, link),
+        {
+          message: hear,
+          ended: (wasStream) =>
+            end(
+              wasStream
+                ? { kind: 'unreachable', detail: 'the stream ended before its answer' }
+                : { kind: 'output_invalid', detail: 'the answer does not belong to the request' },
+            ),
+          refused(status, outcome, said) {
+            if (canRetry && isStale(link, status, said)) {
+              exchange.drain();
+              resolve('link is stale');
+            } else end(said ? outcomeOfError(said['error']) : outcome);
+          },
+          failed(outcome, code) {
+            attempt.fail(outcome, code);
+            resolve('ended');
+          },
+          crashed(error) {
+            attempt.crash(error);
+            resolve('ended');
+          },
+        },
+      );
+      attempt.runs(exchange);
+      attempt.onAbandoned = () => {
+        // In the stateless era the closed stream is the cancellation.
+        if (link.era === 'session') sendAside(target, link, request, cancellation(id));
+        resolve('ended');
+      };
+    });
+  }
+
+  /** We offer a server nothing but `ping`: no sampling, no elicitation, no roots. */
+  function answerServer(target: Target, link: Link, request: UpstreamRequest, asked: JsonObject): void {
+    const answer: JsonObject =
+      asked['method'] === 'ping'
+        ? { result: {} }
+        : { error: { code: -32601, message: 'This client offers no such method' } };
+    sendAside(target, link, request, { jsonrpc: '2.0', id: asked['id']!, ...answer });
+  }
+
+  /** Sends what nobody waits for, for at most five seconds. */
+  function sendAside(target: Target, link: Link, request: UpstreamRequest, message: JsonObject): void {
+    let timer: NodeJS.Timeout | undefined;
+    let isDone = false;
+    const done = () => {
+      isDone = true;
+      clearTimeout(timer);
+    };
+    const exchange = postMessage(target, { link, maxBytes: 64 * 1_024 }, request, signer, message, {
+      message: () => {},
+      ended: done,
+      refused: done,
+      failed: done,
+      crashed: done,
+    });
+    if (!isDone) timer = setTimeout(() => exchange.abort(), 5_000).unref();
+  }
+
+  return { ask };
+}
+
+function toolCall(id: number, name: string, request: UpstreamRequest, link: Link): JsonObject {
+  const meta: JsonObject = {
+    ...(link.era === 'stateless' ? STATELESS_META : {}),
+    ...(request.onChunk ? { progressToken: id } : {}),
+  };
+  const params: JsonObject = { name, arguments: request.input };
+  if (link.era === 'stateless' || request.onChunk) params['_meta'] = meta;
+  return { jsonrpc: '2.0', id, method: 'tools/call', params };
+}
+
+function cancellation(requestId: number): JsonObject {
+  return {
+    jsonrpc: '2.0',
+    method: 'notifications/cancelled',
+    params: { requestId, reason: 'The caller no longer waits' },
+  };
+}
+
+/**
+ * 404 to a request with a session is how a server says that the session is gone. Many answer 400 instead; those
+ * are believed when they speak of the session.
+ */
+function isStale(link: Link, status: number, said: JsonObject | undefined): boolean {
+  const error = isJsonObject(said?.['error']) ? said['error'] : {};
+  if (error['code'] === UNSUPPORTED_VERSION) return true;
+  if (link.era === 'stateless') return false;
+  if (status === 404 && link.sessionId !== undefined) return true;
+  const words = error['message'];
+  return (status === 400 || status === 404) && typeof words === 'string' && SESSION_WORDS.test(words);
+}
+
+const SESSION_WORDS =
+  /mcp-session-id|valid session|unknown session|session (id|not found|expired)|not initialized/i;
+
+function chunkOfProgress(params: Json | undefined, token: number): string | undefined {
+  if (!isJsonObject(params) || params['progressToken'] !== token) return undefined;
+  const { message, progress, total } = params;
+  if (typeof message === 'string' && message !== '') return message;
+  if (typeof progress !== 'number') return undefined;
+  return typeof total === 'number' ? `${progress}/${total}` : String(progress);
+}
+
+function outcomeOfError(error: Json | undefined): Parameters<Attempt['end']>[0] {
+  if (!isJsonObject(error))
+    return { kind: 'output_invalid', detail: 'the answer has neither a result nor an error' };
+  return { kind: 'agent_error', detail: publicWords(error) || 'it reported an error' };
+}
