@@ -42,7 +42,12 @@ export type Manifest = {
   input_schema: JsonObject;
   output_schema?: JsonObject;
   examples?: { input: JsonObject; output?: unknown }[];
-  capabilities?: { streaming?: boolean; idempotent?: boolean; keep_running?: boolean; a2a_invocable?: boolean };
+  capabilities?: {
+    streaming?: boolean;
+    idempotent?: boolean;
+    keep_running?: boolean;
+    a2a_invocable?: boolean;
+  };
   data_handling?: {
     pii_processed?: boolean;
     data_retention_days?: number;

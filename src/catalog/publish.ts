@@ -1,0 +1,105 @@
+import { and, eq, ne, sql } from 'drizzle-orm';
+import semver from 'semver';
+import { hashJson } from '../base/canonical-json.ts';
+import { isJsonObject, type JsonObject } from '../base/json.ts';
+import { Problem, type Fault } from '../base/problem.ts';
+import type { Tx } from '../db/db.ts';
+import type { Manifest } from './agent.ts';
+import { parseManifest } from './manifest.ts';
+import { findLookalike } from './names.ts';
+import { announceAgent } from './standing.ts';
+import { agents, agentVersions } from './tables.ts';
+
+/**
+ * Publishes a manifest as the newest version of its agent; once committed it is for sale if the agent is
+ * verified. Publishing the current version's very manifest again changes nothing and succeeds.
+ *
+ * Throws Problem INVALID_INPUT with every fault, or CONFLICT when the id belongs to or resembles another
+ * seller's, or the version does not rise.
+ */
+export async function publishAgent(
+  tx: Tx,
+  request: { organizationId: string; manifest: unknown; checkEndpoint: (url: string) => Fault[] },
+): Promise<{ agentId: string; version: string }> {
+  const manifest = readManifest(request.manifest, request.checkEndpoint);
+  const { agent_id: agentId, version } = manifest;
+  const manifestHash = hashJson(manifest as unknown as JsonObject);
+
+  // Two sellers who publish look-alike ids at the same moment would not see each other's row.
+  await tx.execute(sql`select pg_advisory_xact_lock(hashtext('sentinel publish'))`);
+  const current = await findCurrentVersion(tx, agentId);
+  if (current === undefined) {
+    await refuseLookalikes(tx, agentId, request.organizationId);
+  } else {
+    if (current.organizationId !== request.organizationId) throw new Problem('CONFLICT', takenText(agentId));
+    if (current.version === version && current.manifestHash === manifestHash) return { agentId, version };
+    if (!semver.gt(version, current.version)) {
+      throw new Problem(
+        'CONFLICT',
+        `Version ${version} of ${agentId} does not rise: ${current.version} is published and cannot change.`,
+      );
+    }
+  }
+
+  const shown = { category: manifest.category, displayName: manifest.display_name, currentVersion: version };
+  await tx
+    .insert(agents)
+    .values({ id: agentId, organizationId: request.organizationId, status: 'published', ...shown })
+    .onConflictDoUpdate({ target: agents.id, set: { ...shown, updatedAt: sql`now()` } });
+  await tx.insert(agentVersions).values({ agentId, version, manifest, manifestHash });
+  await announceAgent(tx, agentId);
+  return { agentId, version };
+}
+
+function readManifest(value: unknown, checkEndpoint: (url: string) => Fault[]): Manifest {
+  const parsed = parseManifest(value);
+  const faults = parsed.kind === 'refused' ? parsed.faults : [];
+  if (!faults.some(({ path }) => path === '/endpoint/url' || path === '')) {
+    faults.push(
+      ...checkEndpoint(endpointUrl(value)).map(({ message }) => ({ path: '/endpoint/url', message })),
+    );
+  }
+  if (parsed.kind === 'ok' && faults.length === 0) return parsed.manifest;
+  const count = faults.length === 1 ? 'a fault' : `${faults.length} faults`;
+  throw new Problem('INVALID_INPUT', `The manifest has ${count} and was not published.`, { faults });
+}
+
+function endpointUrl(value: unknown): string {
+  const endpoint = isJsonObject(value) ? value['endpoint'] : undefined;
+  return isJsonObject(endpoint) && typeof endpoint['url'] === 'string' ? endpoint['url'] : '';
+}
+
+async function findCurrentVersion(
+  tx: Tx,
+  agentId: string,
+): Promise<{ organizationId: string; version: string; manifestHash: string } | undefined> {
+  const [row] = await tx
+    .select({
+      organizationId: agents.organizationId,
+      version: agentVersions.version,
+      manifestHash: agentVersions.manifestHash,
+    })
+    .from(agents)
+    .innerJoin(
+      agentVersions,
+      and(eq(agentVersions.agentId, agents.id), eq(agentVersions.version, agents.currentVersion)),
+    )
+    .where(eq(agents.id, agentId));
+  return row;
+}
+
+async function refuseLookalikes(tx: Tx, agentId: string, organizationId: string): Promise<void> {
+  const others = await tx
+    .select({ id: agents.id })
+    .from(agents)
+    .where(ne(agents.organizationId, organizationId));
+  for (const { id } of others) {
+    const rule = findLookalike(agentId, id);
+    // Which agent it resembles is not said: that one may be hidden.
+    if (rule !== undefined) throw new Problem('CONFLICT', `The agent id ${agentId} cannot be had: ${rule}.`);
+  }
+}
+
+function takenText(agentId: string): string {
+  return `The agent id ${agentId} is taken.`;
+}

@@ -1,0 +1,116 @@
+import { and, eq } from 'drizzle-orm';
+import { LRUCache } from 'lru-cache';
+import { invariant } from '../base/invariant.ts';
+import type { JsonObject } from '../base/json.ts';
+import { parseCredits } from '../base/money.ts';
+import type { Db } from '../db/db.ts';
+import { badgeOf, type Agent, type Manifest, type Price } from './agent.ts';
+import { DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_TIMEOUT_MS } from './manifest-schema.ts';
+import { toolNameOf } from './manifest.ts';
+import { searchTextOf, type SearchEntry } from './search.ts';
+import { agents, agentVersions } from './tables.ts';
+import { compileSchema, type Check } from './validator.ts';
+
+/** What is read of one agent for sale. */
+export type AgentRow = {
+  manifest: Manifest;
+  manifestHash: string;
+  sellerId: string;
+  trustScore: number | null;
+  createdAt: Date;
+};
+
+/** Every agent for sale, or the one asked for if it is. */
+export async function listAgentsForSale(db: Db, agentId?: string): Promise<AgentRow[]> {
+  return db
+    .select({
+      manifest: agentVersions.manifest,
+      manifestHash: agentVersions.manifestHash,
+      sellerId: agents.organizationId,
+      trustScore: agents.trustScore,
+      createdAt: agents.createdAt,
+    })
+    .from(agents)
+    .innerJoin(
+      agentVersions,
+      and(eq(agentVersions.agentId, agents.id), eq(agentVersions.version, agents.currentVersion)),
+    )
+    .where(and(eq(agents.status, 'verified'), agentId === undefined ? undefined : eq(agents.id, agentId)));
+}
+
+/**
+ * Compiled schemas, made when first used and at most `max` of them: ten thousand agents' would take 20 s to
+ * compile and most are never called. Forgetting a replaced agent's frees it at once.
+ */
+export type CompiledSchemas = { check(schema: JsonObject): Check; forget(agent: Agent): void };
+
+export function makeCompiledSchemas(max: number): CompiledSchemas {
+  const compiled = new LRUCache<JsonObject, Check>({ max });
+  return {
+    check(schema) {
+      let check = compiled.get(schema);
+      if (check === undefined) {
+        check = compileSchema(schema);
+        compiled.set(schema, check);
+      }
+      return check;
+    },
+    forget({ manifest }) {
+      compiled.delete(manifest.input_schema);
+      if (manifest.output_schema !== undefined) compiled.delete(manifest.output_schema);
+    },
+  };
+}
+
+/** An agent for sale, with everything a call and a search need computed. */
+export function makeEntry(row: AgentRow, schemas: CompiledSchemas): SearchEntry {
+  const { manifest, manifestHash, sellerId, trustScore } = row;
+  invariant(trustScore !== null, 'a verified agent has a trust score');
+  const { input_schema: inputSchema, output_schema: outputSchema } = manifest;
+  const agent: Agent = Object.freeze({
+    id: manifest.agent_id,
+    version: manifest.version,
+    manifest,
+    manifestHash,
+    sellerId,
+    price: priceOf(manifest),
+    timeoutMs: manifest.endpoint.timeout_ms ?? DEFAULT_TIMEOUT_MS,
+    maxPayloadBytes: manifest.endpoint.max_payload_bytes ?? DEFAULT_MAX_PAYLOAD_BYTES,
+    trustScore,
+    badge: badgeOf(trustScore),
+    toolName: toolNameOf(manifest.agent_id),
+    checkInput: (input: unknown) => schemas.check(inputSchema)(input),
+    checkOutput:
+      outputSchema === undefined ? () => [] : (output: unknown) => schemas.check(outputSchema)(output),
+  });
+  return { agent, createdAtMs: row.createdAt.getTime(), text: searchTextOf(manifest) };
+}
+
+/** Whether what is stored is what the snapshot already has. */
+export function isSame({ agent }: SearchEntry, row: AgentRow): boolean {
+  return (
+    agent.manifestHash === row.manifestHash &&
+    agent.trustScore === row.trustScore &&
+    agent.sellerId === row.sellerId
+  );
+}
+
+function priceOf({ pricing }: Manifest): Price {
+  const freeTierCalls = pricing.free_tier_calls ?? 0;
+  if (pricing.model === 'per_call') {
+    return { kind: 'per_call', maxMicros: storedMicros(pricing.credits_per_call), freeTierCalls };
+  }
+  return {
+    kind: 'per_unit',
+    unit: pricing.unit,
+    unitMicros: storedMicros(pricing.credits_per_unit),
+    maxMicros: storedMicros(pricing.max),
+    freeTierCalls,
+  };
+}
+
+function storedMicros(credits: string): bigint {
+  const micros = parseCredits(credits);
+  invariant(micros !== undefined, 'a published price is a decimal amount');
+  return micros;
+}
