@@ -2,8 +2,8 @@ CREATE TABLE "call_results" (
 	"call_id" uuid PRIMARY KEY NOT NULL,
 	"key_id" text NOT NULL,
 	"request_hash" text NOT NULL,
-	"answer" jsonb,
-	"receipt" jsonb,
+	"answer" json,
+	"receipt" json,
 	"handover_until" timestamp with time zone,
 	"expires_at" timestamp with time zone NOT NULL,
 	CONSTRAINT "call_results_answer_has_a_receipt" CHECK (("call_results"."answer" is null) = ("call_results"."receipt" is null))
@@ -33,6 +33,33 @@ CREATE TABLE "calls" (
 	CONSTRAINT "calls_charge_only_when_settled" CHECK ("calls"."outcome" = 'settled' or "calls"."charged_micros" = 0),
 	CONSTRAINT "calls_hold_nothing_when_refused" CHECK ("calls"."outcome" <> 'refused' or "calls"."held_micros" = 0),
 	CONSTRAINT "calls_code_says_why_not_settled" CHECK (("calls"."outcome" = 'settled') = ("calls"."code" is null))
+);
+--> statement-breakpoint
+CREATE TABLE "agent_versions" (
+	"agent_id" text NOT NULL,
+	"version" text NOT NULL,
+	"manifest" jsonb NOT NULL,
+	"manifest_hash" text NOT NULL,
+	"published_at" timestamp with time zone DEFAULT now() NOT NULL,
+	CONSTRAINT "agent_versions_are_published_once" PRIMARY KEY("agent_id","version"),
+	CONSTRAINT "agent_versions_hash_is_sha256" CHECK ("agent_versions"."manifest_hash" ~ '^[0-9a-f]{64}$'),
+	CONSTRAINT "agent_versions_manifest_is_an_object" CHECK (jsonb_typeof("agent_versions"."manifest") = 'object')
+);
+--> statement-breakpoint
+CREATE TABLE "agents" (
+	"id" text PRIMARY KEY NOT NULL,
+	"organization_id" text NOT NULL,
+	"category" text NOT NULL,
+	"display_name" text NOT NULL,
+	"trust_score" integer,
+	"status" text NOT NULL,
+	"current_version" text NOT NULL,
+	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
+	"updated_at" timestamp with time zone DEFAULT now() NOT NULL,
+	CONSTRAINT "agents_id_is_well_formed" CHECK ("agents"."id" ~ '^agt_[a-z0-9]+(_[a-z0-9]+)*_v[1-9][0-9]*$'),
+	CONSTRAINT "agents_trust_score_is_a_percentage" CHECK ("agents"."trust_score" between 0 and 100),
+	CONSTRAINT "agents_status_is_known" CHECK ("agents"."status" in ('published', 'verified', 'suspended')),
+	CONSTRAINT "agents_are_verified_with_a_score" CHECK ("agents"."status" <> 'verified' or "agents"."trust_score" is not null)
 );
 --> statement-breakpoint
 CREATE TABLE "api_keys" (
@@ -140,11 +167,14 @@ CREATE TABLE "spend_meters" (
 	CONSTRAINT "meters_month_is_part_of_total" CHECK ("spend_meters"."used_month" <= "spend_meters"."used_total")
 );
 --> statement-breakpoint
+ALTER TABLE "agent_versions" ADD CONSTRAINT "agent_versions_agent_id_agents_id_fk" FOREIGN KEY ("agent_id") REFERENCES "public"."agents"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "agents" ADD CONSTRAINT "agents_organization_id_organizations_id_fk" FOREIGN KEY ("organization_id") REFERENCES "public"."organizations"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "api_keys" ADD CONSTRAINT "api_keys_organization_id_organizations_id_fk" FOREIGN KEY ("organization_id") REFERENCES "public"."organizations"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "ledger_accounts" ADD CONSTRAINT "ledger_accounts_organization_id_organizations_id_fk" FOREIGN KEY ("organization_id") REFERENCES "public"."organizations"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 CREATE INDEX "call_results_to_hand_over" ON "call_results" USING btree ("key_id","request_hash") WHERE "call_results"."handover_until" is not null;--> statement-breakpoint
 CREATE INDEX "call_results_by_expiry" ON "call_results" USING btree ("expires_at");--> statement-breakpoint
 CREATE INDEX "calls_by_organization" ON "calls" USING btree ("organization_id","id");--> statement-breakpoint
+CREATE INDEX "agents_by_organization" ON "agents" USING btree ("organization_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "api_keys_secret_is_unique" ON "api_keys" USING btree ("secret_hash");--> statement-breakpoint
 CREATE INDEX "api_keys_by_organization" ON "api_keys" USING btree ("organization_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "idempotency_keys_name_one_call" ON "idempotency_keys" USING btree ("call_id");--> statement-breakpoint

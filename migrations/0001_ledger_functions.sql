@@ -253,8 +253,11 @@ BEGIN
       END LOOP;
     END IF;
 
+    -- The day the meter counts under, which another process may have moved past ours at midnight: what is
+    -- given back later must be looked for where it was counted.
     INSERT INTO ledger_holds (id, buyer, seller, fees, amount, key_id, agent_id, meter_id, metered_on, keyed, created_at, expires_at)
-    SELECT id, buyer, seller, fees, amount, key, agent, nullif(meter, 0), CASE WHEN meter <> 0 THEN v_today END,
+    SELECT id, buyer, seller, fees, amount, key, agent, nullif(meter, 0),
+      CASE WHEN meter <> 0 THEN (SELECT m.day FROM spend_meters m WHERE m.id = meter) END,
       ord = ANY (i_ord), v_now, v_now + ttl_ms * interval '1 millisecond'
     FROM unnest(h_id, h_buyer, h_seller, h_fees, h_amount, h_key, h_agent, h_meter, h_ttl_ms, v_codes)
       WITH ORDINALITY AS w (id, buyer, seller, fees, amount, key, agent, meter, ttl_ms, code, ord)

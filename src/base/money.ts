@@ -8,7 +8,8 @@ export const BASIS_POINTS_IN_WHOLE = 10_000n;
 /** The two currencies never mix: `test` credits are for trying things out and buy nothing. */
 export type Currency = 'live' | 'test';
 
-const CREDITS = /^(0|[1-9][0-9]{0,12})(?:\.([0-9]{1,6}))?$/;
+// Twelve digits: a trillion credits in micro-credits is the largest power of ten PostgreSQL's bigint holds.
+const CREDITS = /^(0|[1-9][0-9]{0,11})(?:\.([0-9]{1,6}))?$/;
 
 /** `"12.5"` → 12500000n. Undefined when the text is not a plain non-negative decimal of at most six places. */
 export function parseCredits(text: string): bigint | undefined {
@@ -41,7 +42,10 @@ export function splitPrice(
   feeBasisPoints: bigint,
 ): { feeMicros: bigint; proceedsMicros: bigint } {
   invariant(priceMicros >= 0n, 'a price is never negative');
-  invariant(feeBasisPoints >= 0n && feeBasisPoints <= BASIS_POINTS_IN_WHOLE, 'a fee is at most the whole price');
+  invariant(
+    feeBasisPoints >= 0n && feeBasisPoints <= BASIS_POINTS_IN_WHOLE,
+    'a fee is at most the whole price',
+  );
   const feeMicros = (priceMicros * feeBasisPoints) / BASIS_POINTS_IN_WHOLE;
   return { feeMicros, proceedsMicros: priceMicros - feeMicros };
 }

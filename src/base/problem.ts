@@ -18,7 +18,11 @@ const PROBLEMS = {
   POLICY_DENIED: { status: 403, title: 'A policy forbids this call', retryable: false },
   PRICE_CHANGED: { status: 409, title: 'The price has changed', retryable: false },
   DEFINITION_CHANGED: { status: 409, title: 'The agent has changed', retryable: false },
-  IDEMPOTENCY_CONFLICT: { status: 409, title: 'This idempotency key was used for another request', retryable: false },
+  IDEMPOTENCY_CONFLICT: {
+    status: 409,
+    title: 'This idempotency key was used for another request',
+    retryable: false,
+  },
   INTERNAL: { status: 500, title: 'Something went wrong on our side', retryable: true },
   // Who is asking.
   UNAUTHENTICATED: { status: 401, title: 'A valid API key is needed', retryable: false },
@@ -77,5 +81,10 @@ export class Problem extends Error {
 
 /** What a client is told when the fault is ours: never the internal message. */
 export function internalProblem(cause: unknown): Problem {
-  return new Problem('INTERNAL', 'The gateway failed; nothing was charged. Try again, or report the request id.', {}, { cause });
+  return new Problem(
+    'INTERNAL',
+    'The gateway failed; nothing was charged. Try again, or report the request id.',
+    {},
+    { cause },
+  );
 }

@@ -26,14 +26,7 @@ export async function runHeldCall(
   try {
     verdict = judge(await invoke(call, running, deps), call.agent);
   } catch (error) {
-    deps.log('error', 'a held call failed', {
-      call: call.callId,
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
-    });
-    verdict = {
-      kind: 'refund',
-      problem: new Problem('INTERNAL', 'The gateway failed. You were not charged.', {}, { cause: error }),
-    };
+    verdict = failure(call, error, deps);
   }
   // Nobody is left to answer and the call may not run on without a buyer: what the agent said is not paid.
   if (running.signal.aborted && verdict.kind === 'settle') {
@@ -43,22 +36,25 @@ export async function runHeldCall(
     verdict.kind === 'settle'
       ? await settle(call, hold, verdict, running, alone, deps)
       : await refund(call, hold, verdict, deps);
-  if (result.kind === 'problem' && alone.wasAlone) await deps.results.drop(call.callId);
+  if (result.kind === 'problem' && alone.wasAlone) {
+    await alone.announced;
+    await orLog(deps.results.drop(call.callId), 'a refunded call is still announced', call, deps);
+  }
   return result;
 }
 
-type Alone = { wasAlone: boolean };
+/** `announced` ends when others were told that the call runs on: what is written then must not be undone by it. */
+type Alone = { wasAlone: boolean; announced: Promise<void> };
 
 /** A call that may run on does so when its buyers leave; the answer is then kept for the next identical one. */
 function letRunOn(call: Call, running: RunningCall, deps: CallDeps): Alone {
-  const alone = { wasAlone: false };
+  const alone: Alone = { wasAlone: false, announced: Promise.resolve() };
   const { capabilities } = call.agent.manifest;
   if (capabilities?.idempotent === true || capabilities?.keep_running === true) {
     running.runOn(() => {
       alone.wasAlone = true;
-      deps.results.expect(ownerOf(call), call.agent.timeoutMs).catch((error: unknown) => {
-        deps.log('warn', 'a call that runs on was not announced', { call: call.callId, error: String(error) });
-      });
+      const expected = deps.results.expect(ownerOf(call), call.agent.timeoutMs);
+      alone.announced = orLog(expected, 'a call that runs on was not announced', call, deps);
     });
   }
   return alone;
@@ -93,28 +89,51 @@ async function settle(
 ): Promise<CallResult> {
   const chargedMicros = actualPrice(call.agent.price, verdict.usage, hold.heldMicros);
   const { feeMicros } = splitPrice(chargedMicros, deps.feeBasisPoints);
-  const receipt = receiptOf(call, { outcome: 'settled', heldMicros: hold.heldMicros, chargedMicros, feeMicros }, deps);
+  const receipt = receiptOf(
+    call,
+    { outcome: 'settled', heldMicros: hold.heldMicros, chargedMicros, feeMicros },
+    deps,
+  );
   const answer = { output: verdict.output, ...(verdict.content ? { content: verdict.content } : {}) };
   // Before the money moves: a paid answer that a key may ask for again must be there to be given. Should we
   // crash in between, the sweeper refunds and frees the key, and nobody finds the stored answer.
-  if (call.request.idempotencyKey !== undefined) await deps.results.keep(ownerOf(call), { answer, receipt });
+  if (call.request.idempotencyKey !== undefined) {
+    try {
+      await deps.results.keep(ownerOf(call), { answer, receipt });
+    } catch (error) {
+      return refund(call, hold, failure(call, error, deps), deps);
+    }
+  }
 
   const resolved = await deps.ledger.settle(call.callId, chargedMicros, feeMicros);
   if (resolved.kind === 'lost') {
+    // Nobody paid for it, so nobody may come and fetch it.
+    if (call.request.idempotencyKey !== undefined) {
+      await orLog(deps.results.drop(call.callId), 'an unpaid answer is still kept', call, deps);
+    }
     return refund(
       call,
       hold,
       {
         kind: 'refund',
-        problem: new Problem('TIMEOUT', `The answer of ${call.agent.id} came too late to be paid for. You were not charged.`),
+        problem: new Problem(
+          'TIMEOUT',
+          `The answer of ${call.agent.id} came too late to be paid for. You were not charged.`,
+        ),
       },
       deps,
     );
   }
   hold.givenBackMicros = hold.heldMicros - chargedMicros;
+  // It is paid for from here on: what fails below is ours, and never takes the answer from its buyer.
+  await alone.announced;
   const isDelivered = running.hasBuyer();
-  if (!isDelivered) await deps.results.keepForHandover(ownerOf(call), { answer, receipt });
-  else if (alone.wasAlone) await deps.results.keep(ownerOf(call), { answer, receipt });
+  if (!isDelivered || alone.wasAlone) {
+    const kept = isDelivered
+      ? deps.results.keep(ownerOf(call), { answer, receipt })
+      : deps.results.keepForHandover(ownerOf(call), { answer, receipt });
+    await orLog(kept, 'an answer could not be kept', call, deps);
+  }
   recordEnd(call, null, { held: hold.heldMicros, charged: chargedMicros, fee: feeMicros }, isDelivered, deps);
   return { kind: 'answer', answer, receipt, isReplay: false };
 }
@@ -142,6 +161,26 @@ async function refund(
   );
   const { content } = verdict;
   return { kind: 'problem', problem: verdict.problem, ...(content ? { content } : {}), receipt };
+}
+
+function failure(call: Call, error: unknown, deps: CallDeps): Extract<Verdict, { kind: 'refund' }> {
+  deps.log('error', 'a held call failed', {
+    call: call.callId,
+    error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+  });
+  return {
+    kind: 'refund',
+    problem: new Problem('INTERNAL', 'The gateway failed. You were not charged.', {}, { cause: error }),
+  };
+}
+
+/** For what is good to have done and must not change how the call ends. */
+async function orLog(work: Promise<void>, message: string, call: Call, deps: CallDeps): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    deps.log('warn', message, { call: call.callId, error: String(error) });
+  }
 }
 
 /** A fixed price is what was held. A metered one is what was used, rounded down, and never more than held. */

@@ -11,7 +11,11 @@ export type LedgerAccounts = {
 export function createLedgerAccounts(db: Db): LedgerAccounts {
   const known = new Map<string, Promise<bigint>>();
 
-  function account(organizationId: string | null, currency: Currency, kind: 'earnings' | 'fees'): Promise<bigint> {
+  function account(
+    organizationId: string | null,
+    currency: Currency,
+    kind: 'earnings' | 'fees',
+  ): Promise<bigint> {
     const name = `${organizationId ?? ''} ${currency} ${kind}`;
     const cached = known.get(name);
     if (cached) return cached;

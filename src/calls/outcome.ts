@@ -46,7 +46,10 @@ export function judge(outcome: UpstreamOutcome, agent: Agent): Verdict {
 }
 
 function broken(agent: Agent, how: string): Verdict {
-  return { kind: 'refund', problem: new Problem('OUTPUT_INVALID', `${agent.id} ${how}. You were not charged.`) };
+  return {
+    kind: 'refund',
+    problem: new Problem('OUTPUT_INVALID', `${agent.id} ${how}. You were not charged.`),
+  };
 }
 
 function explain(outcome: Exclude<UpstreamOutcome, { kind: 'answer' }>, agent: Agent): string {

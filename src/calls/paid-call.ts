@@ -132,7 +132,8 @@ function checkInput(agent: Agent, input: unknown): JsonObject {
 
 /** What makes two requests the same purchase. Only computed where something may be replayed or joined. */
 function hashPurchase(agent: Agent, input: JsonObject, request: PaidCallRequest): string | undefined {
-  const runsOn = agent.manifest.capabilities?.idempotent === true || agent.manifest.capabilities?.keep_running === true;
+  const runsOn =
+    agent.manifest.capabilities?.idempotent === true || agent.manifest.capabilities?.keep_running === true;
   if (request.idempotencyKey === undefined && !runsOn) return undefined;
   return hashJson({ agent: agent.id, version: agent.version, input });
 }
@@ -157,7 +158,10 @@ function holdTtlMs(agent: Agent): number {
 function refuse(attempt: Attempt, error: unknown, deps: CallDeps): CallResult {
   const problem = error instanceof Problem ? error : internalProblem(error);
   if (problem.code === 'INTERNAL') {
-    deps.log('error', 'a paid call failed', { call: attempt.callId, error: describe(problem.cause ?? problem) });
+    deps.log('error', 'a paid call failed', {
+      call: attempt.callId,
+      error: describe(problem.cause ?? problem),
+    });
   }
   const { caller, request, agent } = attempt;
   deps.recorder.record({

@@ -58,4 +58,8 @@ export async function placeHold(
   }
 }
 
-const CAP_WORDS = { day: 'for today (UTC)', month: 'for this month (UTC)', total: 'for its whole life' } as const;
+const CAP_WORDS = {
+  day: 'for today (UTC)',
+  month: 'for this month (UTC)',
+  total: 'for its whole life',
+} as const;

@@ -72,7 +72,12 @@ async function insertWithPatience(database: Database, records: CallRecord[], log
       });
       return;
     } catch (error) {
-      if (attempt === ATTEMPTS) {
+      if (isFaultOfRecord(error) && records.length > 1) {
+        const middle = records.length >> 1;
+        await insertWithPatience(database, records.slice(0, middle), log);
+        return insertWithPatience(database, records.slice(middle), log);
+      }
+      if (attempt === ATTEMPTS || isFaultOfRecord(error)) {
         // The journal still has every one that moved money, and recovery writes those records again.
         log('error', 'call records were not written', {
           count: records.length,
@@ -83,6 +88,11 @@ async function insertWithPatience(database: Database, records: CallRecord[], log
       await new Promise((resolve) => setTimeout(resolve, 100 * 2 ** attempt));
     }
   }
+}
+
+/** One record that cannot be written (data, constraint or cardinality) must not cost the others theirs. */
+function isFaultOfRecord(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && /^2[123]/.test(String(error.code));
 }
 
 /** A call as its organization reads it. Amounts are decimal credit strings. */

@@ -32,9 +32,7 @@ export type CallResults = {
 export type ResultOwner = { callId: string; keyId: string; requestHash: string };
 
 export type Handover =
-  | { kind: 'nothing' }
-  | { kind: 'running' }
-  | { kind: 'answer'; callId: string; result: StoredResult };
+  { kind: 'nothing' } | { kind: 'running' } | { kind: 'answer'; callId: string; result: StoredResult };
 
 const KEPT_MS = 24 * 60 * 60_000;
 const HANDOVER_MS = 15 * 60_000;
@@ -61,7 +59,11 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
     hinted.set(keyId, Date.now() + forMs + PLACEHOLDER_MARGIN_MS);
   }
 
-  async function store(call: ResultOwner, result: StoredResult | null, handoverMs: number | null): Promise<void> {
+  async function store(
+    call: ResultOwner,
+    result: StoredResult | null,
+    handoverMs: number | null,
+  ): Promise<void> {
     const row = {
       callId: uuid(call.callId),
       keyId: call.keyId,
@@ -73,8 +75,12 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
     };
     const { callId: _, ...changes } = row;
     await db.transaction(async (tx) => {
-      await tx.insert(callResults).values(row).onConflictDoUpdate({ target: callResults.callId, set: changes });
-      if (handoverMs !== null) await tx.execute(sql`SELECT pg_notify('sentinel_changes', ${`handover:${call.keyId}`})`);
+      await tx
+        .insert(callResults)
+        .values(row)
+        .onConflictDoUpdate({ target: callResults.callId, set: changes });
+      if (handoverMs !== null)
+        await tx.execute(sql`SELECT pg_notify('sentinel_changes', ${`handover:${call.keyId}`})`);
     });
     if (handoverMs !== null) hint(call.keyId, handoverMs);
   }

@@ -140,7 +140,10 @@ export function createRunningCalls(): RunningCalls {
   return {
     share: async (callId, identity, buyer, run) => {
       for (;;) {
-        if (isDraining) throw new Problem('UNAVAILABLE', 'The gateway is shutting down. Try again shortly.', { retry_after_seconds: 5 });
+        if (isDraining)
+          throw new Problem('UNAVAILABLE', 'The gateway is shutting down. Try again shortly.', {
+            retry_after_seconds: 5,
+          });
         const known = findSame(identity, byKey, aloneByHash);
         if (!known) return start(callId, identity, run).join(buyer);
         if (known.running.identity.requestHash !== identity.requestHash) throw idempotencyConflict();

@@ -11,11 +11,18 @@ const HOLDS_AT_ONCE = 500;
  * Refunds the holds nobody resolved in time, because their process crashed or lost its way, and writes the
  * records those calls never got. Every process sweeps; they do not get in each other's way.
  */
-export async function sweep(deps: { db: Db; ledger: Ledger; log: Log }): Promise<number> {
+export async function sweep(deps: {
+  db: Db;
+  ledger: Ledger;
+  results: CallResults;
+  log: Log;
+}): Promise<number> {
   let refunded = 0;
   for (;;) {
     const expired = await deps.ledger.expireHolds(HOLDS_AT_ONCE);
     refunded += expired.length;
+    // Nobody waits for a call that will not end any more, and nobody may fetch an answer that was not paid.
+    for (const { callId } of expired) await deps.results.drop(callId);
     if (expired.length < HOLDS_AT_ONCE) break;
   }
   if (refunded > 0) {

@@ -5,7 +5,7 @@ import {
   check,
   index,
   integer,
-  jsonb,
+  json,
   pgTable,
   text,
   timestamp,
@@ -65,8 +65,9 @@ export const callResults = pgTable(
     keyId: text().notNull(),
     /** SHA-256 over agent, version and canonical arguments: what makes two calls the same purchase. */
     requestHash: text().notNull(),
-    answer: jsonb().$type<CallAnswer>(),
-    receipt: jsonb().$type<Receipt>(),
+    /** `json` and not `jsonb`: given again as it was given first, member order and all, and a NUL in a text is kept. */
+    answer: json().$type<CallAnswer>(),
+    receipt: json().$type<Receipt>(),
     /** Until when the next identical call gets it free; null once somebody has received it. */
     handoverUntil: timestamp({ withTimezone: true }),
     expiresAt: timestamp({ withTimezone: true }).notNull(),

@@ -59,7 +59,10 @@ export function createAuthenticator(db: Db, isFeedLive: () => boolean): Authenti
 /** Throws FORBIDDEN unless the caller's key carries the scope; an operator's key carries every one. */
 export function assertScope(caller: Caller, scope: Scope): void {
   if (caller.scopes.has(scope) || caller.scopes.has('operator')) return;
-  throw new Problem('FORBIDDEN', `This key lacks the scope ${scope}. Make a key that has it, or ask whoever made this one.`);
+  throw new Problem(
+    'FORBIDDEN',
+    `This key lacks the scope ${scope}. Make a key that has it, or ask whoever made this one.`,
+  );
 }
 
 function presentedKey(authorization: string | undefined, apiKey: string | undefined): string {

@@ -1,13 +1,17 @@
 import { createHash } from 'node:crypto';
-import { and, desc, eq, isNull, sql } from 'drizzle-orm';
+import { and, desc, eq, isNull, lt, sql } from 'drizzle-orm';
 import { newId, newSecret } from '../base/ids.ts';
 import type { Currency } from '../base/money.ts';
-import { Problem } from '../base/problem.ts';
 import type { Db, Tx } from '../db/db.ts';
 import type { KeyCaps, Scope } from './caller.ts';
-import { apiKeys, organizations } from './tables.ts';
+import { apiKeys } from './tables.ts';
 
-export const DEFAULT_SCOPES: readonly Scope[] = ['agents:read', 'agents:invoke', 'calls:read', 'billing:read'];
+export const DEFAULT_SCOPES: readonly Scope[] = [
+  'agents:read',
+  'agents:invoke',
+  'calls:read',
+  'billing:read',
+];
 export const DEFAULT_RATE_PER_MINUTE = 6_000;
 export const DEFAULT_MAX_CONCURRENT = 1_000;
 
@@ -38,11 +42,6 @@ export function hashKey(key: string): string {
 
 /** Stores a key and returns it, for the only time. */
 export async function insertKey(tx: Tx, wanted: NewKey): Promise<{ id: string; key: string }> {
-  const [organization] = await tx
-    .select()
-    .from(organizations)
-    .where(eq(organizations.id, wanted.organizationId));
-  if (!organization) throw new Problem('NOT_FOUND', `There is no organization ${wanted.organizationId}.`);
   const id = newId('key');
   const key = `sk_${wanted.currency}_${newSecret(SECRET_BYTES)}`;
   await tx.insert(apiKeys).values({
@@ -71,9 +70,20 @@ export async function findKeyByHash(db: Db, secretHash: string): Promise<KeyRow 
   return row;
 }
 
-export async function listKeys(db: Db, organizationId: string | undefined): Promise<KeyRow[]> {
+/** Newest first; `before` is the last id of the page before. */
+export async function listKeys(
+  db: Db,
+  organizationId: string | undefined,
+  page: { before?: string | undefined; limit?: number } = {},
+): Promise<KeyRow[]> {
   const mine = organizationId === undefined ? undefined : eq(apiKeys.organizationId, organizationId);
-  return db.select().from(apiKeys).where(mine).orderBy(desc(apiKeys.id)).limit(1_000);
+  const older = page.before === undefined ? undefined : lt(apiKeys.id, page.before);
+  return db
+    .select()
+    .from(apiKeys)
+    .where(and(mine, older))
+    .orderBy(desc(apiKeys.id))
+    .limit(page.limit ?? 1_000);
 }
 
 /**

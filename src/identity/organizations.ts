@@ -1,4 +1,4 @@
-import { asc, eq } from 'drizzle-orm';
+import { asc, eq, gt } from 'drizzle-orm';
 import { newId } from '../base/ids.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { organizations } from './tables.ts';
@@ -29,6 +29,15 @@ export async function findOrganizationByName(db: Db | Tx, name: string): Promise
   return row;
 }
 
-export async function listOrganizations(db: Db): Promise<Organization[]> {
-  return db.select().from(organizations).orderBy(asc(organizations.id)).limit(1_000);
+/** Oldest first; `after` is the last id of the page before. */
+export async function listOrganizations(
+  db: Db,
+  page: { after?: string | undefined; limit?: number } = {},
+): Promise<Organization[]> {
+  return db
+    .select()
+    .from(organizations)
+    .where(page.after === undefined ? undefined : gt(organizations.id, page.after))
+    .orderBy(asc(organizations.id))
+    .limit(page.limit ?? 1_000);
 }

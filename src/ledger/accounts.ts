@@ -60,6 +60,8 @@ export async function grantCredits(
   const balance = await openAccount(tx, grant.organizationId, grant.currency, 'balance');
   const uuid = uuidOfId('txn', grant.id);
   invariant(uuid !== undefined && grant.amountMicros > 0n, 'a grant has an id and a positive amount');
+  // Whoever noted that this balance is nearly empty hears, at commit, that it no longer is.
+  await tx.execute(sql`SELECT pg_notify('sentinel_changes', ${`credits:${balance}`})`);
   const { rows } = await tx.execute<{ done: boolean }>(
     sql`SELECT ledger_transfer(${uuid}, 'grant', ${funding}, ${balance}, ${grant.amountMicros}) AS done`,
   );

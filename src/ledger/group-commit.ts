@@ -51,6 +51,7 @@ const RETRY_MOST_MS = 1_000;
 const SESSION = `SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SET plan_cache_mode = force_generic_plan; SET jit = off; SET lock_timeout = '2s'; SET statement_timeout = '5s';`;
 const QUERY_TIMEOUT_MS = 7_000;
+const END_SESSION_MS = 2_000;
 
 /**
  * Every hold, settle and refund of this process goes through one connection, as one statement a batch: while
@@ -60,8 +61,12 @@ const QUERY_TIMEOUT_MS = 7_000;
  * When a connection breaks, whether its batch was committed is unknown. The same batch with the same ids is
  * sent again, marked as a retry, until the answer is known: unknown is never reported as failed.
  */
-export function createGroupCommit(url: string, options: { log: Log; idempotencyTtlSeconds: number }): GroupCommit {
+export function createGroupCommit(
+  url: string,
+  options: { log: Log; idempotencyTtlSeconds: number },
+): GroupCommit {
   let client: pg.Client | undefined;
+  let previous: Session | undefined;
   let closing = false;
 
   async function connection(): Promise<pg.Client> {
@@ -74,8 +79,16 @@ export function createGroupCommit(url: string, options: { log: Log; idempotencyT
       query_timeout: QUERY_TIMEOUT_MS,
     });
     fresh.on('error', () => drop(fresh));
-    await fresh.connect();
-    await fresh.query(SESSION);
+    try {
+      await fresh.connect();
+      await fresh.query(SESSION);
+      await endSession(fresh, previous);
+      previous = await sessionOf(fresh);
+    } catch (error) {
+      // A connection that is not used must not be left open: there will be one for every attempt.
+      drop(fresh);
+      throw error;
+    }
     client = fresh;
     return fresh;
   }
@@ -88,21 +101,22 @@ export function createGroupCommit(url: string, options: { log: Log; idempotencyT
 
   async function send(items: Item[], isRetry: boolean): Promise<LedgerCode[]> {
     const used = await connection();
+    const batch = split(items);
     try {
       const { rows } = await used.query<{ settle_codes: string; hold_codes: string }>({
         name: 'ledger_apply',
         text: 'SELECT * FROM ledger_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)',
-        values: parameters(items, isRetry, options.idempotencyTtlSeconds),
+        values: parameters(batch, isRetry, options.idempotencyTtlSeconds),
       });
-      return codesInOrder(items, rows[0]?.settle_codes ?? '', rows[0]?.hold_codes ?? '');
+      return codesInOrder(items, batch, rows[0]?.settle_codes ?? '', rows[0]?.hold_codes ?? '');
     } catch (error) {
       if (isOutcomeUnknown(error)) drop(used);
       throw error;
     }
   }
 
-  async function flush(items: Item[]): Promise<LedgerCode[]> {
-    let isRetry = false;
+  async function flush(items: Item[], wasSent = false): Promise<LedgerCode[]> {
+    let isRetry = wasSent;
     for (let waitMs = RETRY_FIRST_MS; ; waitMs = Math.min(waitMs * 2, RETRY_MOST_MS)) {
       abandonImpatient(items);
       try {
@@ -110,7 +124,9 @@ export function createGroupCommit(url: string, options: { log: Log; idempotencyT
       } catch (error) {
         if (!isOutcomeUnknown(error)) return bisect(items, isRetry, error);
         isRetry = true;
-        options.log('warn', 'the ledger could not reach its database; trying again', { error: messageOf(error) });
+        options.log('warn', 'the ledger could not reach its database; trying again', {
+          error: messageOf(error),
+        });
         if (closing) throw error;
         await new Promise((resolve) => setTimeout(resolve, waitMs));
       }
@@ -129,24 +145,35 @@ export function createGroupCommit(url: string, options: { log: Log; idempotencyT
       try {
         answers.push(...(await send(half, isRetry)));
       } catch (cause) {
-        if (isOutcomeUnknown(cause)) answers.push(...(await flush(half)));
+        // What was sent may have been committed: the first thing to be sent now is already a retry.
+        if (isOutcomeUnknown(cause)) answers.push(...(await flush(half, true)));
         else answers.push(...(await bisect(half, isRetry, cause)));
       }
     }
     return answers;
   }
 
-  const batcher = createBatcher(flush, { maxBatch: MAX_BATCH });
+  const batcher = createBatcher((items: Item[]) => flush(items), { maxBatch: MAX_BATCH });
 
   return {
     hold: async (order) => {
       if (closing || batcher.depth() > MAX_QUEUED) throw overloaded();
-      const item: Item = { kind: 'hold', order, giveUpAt: performance.now() + HOLD_PATIENCE_MS, isAbandoned: false };
-      const code = await batcher.add(item);
-      if (code !== '~') return code;
-      // It may have been committed by the attempt whose answer was lost, so it is given back. Code 0
-      // (there was none) is as good as code 1.
-      void batcher.add({ kind: 'resolution', order: refundOf(order) }).catch(() => {});
+      const item: Item = {
+        kind: 'hold',
+        order,
+        giveUpAt: performance.now() + HOLD_PATIENCE_MS,
+        isAbandoned: false,
+      };
+      const answer = batcher.add(item);
+      const code = await withPatience(answer);
+      if (code !== undefined && code !== '~') return code;
+      // It may be committed by an attempt whose answer was lost, or by one still to come, so it is given
+      // back once that is known. Code 0 (there was none) is as good as code 1.
+      answer
+        .then(() => batcher.add({ kind: 'resolution', order: refundOf(order) }))
+        .catch(() => {
+          // Closed before the database came back: should a hold be there, the sweeper takes it.
+        });
       throw overloaded();
     },
     resolve: (order) => batcher.add({ kind: 'resolution', order }),
@@ -159,14 +186,59 @@ export function createGroupCommit(url: string, options: { log: Log; idempotencyT
   };
 }
 
+/** A connection as the server knows it; the start tells it from a later one with the same process id. */
+type Session = { pid: number; startedAt: string };
+
+async function sessionOf(client: pg.Client): Promise<Session | undefined> {
+  const { rows } = await client.query<Session>(
+    `SELECT pid, backend_start::text AS "startedAt" FROM pg_stat_activity WHERE pid = pg_backend_pid()`,
+  );
+  return rows[0];
+}
+
+/**
+ * A batch that was sent over a connection that broke may still be on its way, or at work. Were it to arrive
+ * after its retry, and after those holds were settled, it would open them a second time. So the server ends
+ * the old session before anything is sent over the new one: from then on it has committed, or never will.
+ */
+async function endSession(client: pg.Client, session: Session | undefined): Promise<void> {
+  if (!session) return;
+  await client.query(
+    'SELECT pg_terminate_backend(pid, $3) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2::timestamptz',
+    [session.pid, session.startedAt, END_SESSION_MS],
+  );
+  const { rows } = await client.query(
+    'SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2::timestamptz',
+    [session.pid, session.startedAt],
+  );
+  if (rows.length > 0) throw new Error('the broken ledger connection is still at work');
+}
+
+/** Undefined when the ledger has not answered while its buyer waited. */
+async function withPatience(answer: Promise<LedgerCode>): Promise<LedgerCode | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, HOLD_PATIENCE_MS, undefined);
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 function refundOf(order: HoldOrder): ResolutionOrder {
   return { callUuid: order.callUuid, kind: 'refund', chargeMicros: 0n, feeMicros: 0n };
 }
 
 function overloaded(): Problem {
-  return new Problem('UNAVAILABLE', 'The ledger cannot take holds right now; nothing was charged. Try again shortly.', {
-    retry_after_seconds: 2,
-  });
+  return new Problem(
+    'UNAVAILABLE',
+    'The ledger cannot take holds right now; nothing was charged. Try again shortly.',
+    {
+      retry_after_seconds: 2,
+    },
+  );
 }
 
 /** A buyer waits for a hold only so long; a resolution is carried on until it is known. */
@@ -175,16 +247,37 @@ function abandonImpatient(items: Item[]): void {
   for (const item of items) if (item.kind === 'hold' && item.giveUpAt < now) item.isAbandoned = true;
 }
 
-// Array literals built by join() cost half of what pg's own array quoting does; ids and numbers need no
-// quoting, and the texts among them are quoted here.
-function parameters(items: Item[], isRetry: boolean, idempotencyTtlSeconds: number): unknown[] {
-  const resolutions = items.flatMap((item) => (item.kind === 'resolution' ? [item.order] : []));
-  const holds = items.flatMap((item) => (item.kind === 'hold' && !item.isAbandoned ? [item.order] : []));
-  // Row locks on open holds are taken in id order in every process, so two of them cannot deadlock.
+type Batch = { resolutions: ResolutionOrder[]; holds: HoldOrder[] };
+
+// Row locks on open holds are taken in id order in every process, so two of them cannot deadlock.
+function split(items: Item[]): Batch {
+  const resolutions: ResolutionOrder[] = [];
+  const holds: HoldOrder[] = [];
+  for (const item of items) {
+    if (item.kind === 'resolution') resolutions.push(item.order);
+    else if (!item.isAbandoned) holds.push(item.order);
+  }
   resolutions.sort((a, b) => (a.callUuid < b.callUuid ? -1 : 1));
-  const keyed = holds.flatMap((hold, index) =>
-    hold.idempotency ? [{ ord: index + 1, ...hold.idempotency }] : [],
-  );
+  return { resolutions, holds };
+}
+
+// Array literals built as text cost half of what pg's own array quoting does; ids and numbers need no
+// quoting, and the one text a client chooses is quoted.
+function parameters(
+  { resolutions, holds }: Batch,
+  isRetry: boolean,
+  idempotencyTtlSeconds: number,
+): unknown[] {
+  const claims = { ord: '', key: '', hash: '' };
+  let isMetered = false;
+  for (const [index, { meterId, idempotency }] of holds.entries()) {
+    if (meterId !== undefined) isMetered = true;
+    if (idempotency === undefined) continue;
+    const comma = claims.ord === '' ? '' : ',';
+    claims.ord += `${comma}${index + 1}`;
+    claims.key += `${comma}${quoted(idempotency.key)}`;
+    claims.hash += `${comma}${idempotency.requestHash}`;
+  }
   return [
     isRetry,
     array(resolutions, (order) => order.callUuid),
@@ -199,30 +292,34 @@ function parameters(items: Item[], isRetry: boolean, idempotencyTtlSeconds: numb
     array(holds, (order) => order.ttlMs),
     array(holds, (order) => order.keyId),
     array(holds, (order) => order.agentId),
-    holds.some((order) => order.meterId !== undefined),
+    isMetered,
     array(holds, (order) => order.meterId ?? 0),
-    array(keyed, (claim) => claim.ord),
-    array(keyed, (claim) => quoted(claim.key)),
-    array(keyed, (claim) => claim.requestHash),
+    `{${claims.ord}}`,
+    `{${claims.key}}`,
+    `{${claims.hash}}`,
     `${idempotencyTtlSeconds} seconds`,
   ];
 }
 
 function array<Row>(rows: Row[], column: (row: Row) => string | number | bigint): string {
-  return `{${rows.map(column).join(',')}}`;
+  let text = '{';
+  for (let index = 0; index < rows.length; index += 1) {
+    if (index > 0) text += ',';
+    text += column(rows[index] as Row);
+  }
+  return `${text}}`;
 }
 
 function quoted(text: string): string {
   return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 }
 
-function codesInOrder(items: Item[], settleCodes: string, holdCodes: string): LedgerCode[] {
-  const resolutions = items.flatMap((item) => (item.kind === 'resolution' ? [item] : []));
-  const sorted = resolutions.toSorted((a, b) => (a.order.callUuid < b.order.callUuid ? -1 : 1));
-  const settleCodeOf = new Map(sorted.map((item, index) => [item, settleCodes.charAt(index)]));
+/** The codes in the order the items were asked in, which for resolutions is not the order they were sent in. */
+function codesInOrder(items: Item[], batch: Batch, settleCodes: string, holdCodes: string): LedgerCode[] {
+  const settleCodeOf = new Map(batch.resolutions.map((order, index) => [order, settleCodes.charAt(index)]));
   let hold = 0;
   return items.map((item) => {
-    if (item.kind === 'resolution') return settleCodeOf.get(item) ?? '!';
+    if (item.kind === 'resolution') return settleCodeOf.get(item.order) ?? '!';
     return item.isAbandoned ? '~' : holdCodes.charAt(hold++);
   });
 }

@@ -34,8 +34,12 @@ export const ledgerAccounts = pgTable(
     organizationId: text().references(() => organizations.id),
     currency: text({ enum: ['live', 'test'] }).notNull(),
     kind: text({ enum: ['balance', 'earnings', 'fees', 'funding'] }).notNull(),
-    posted: micros().notNull().default(sql`0`),
-    held: micros().notNull().default(sql`0`),
+    posted: micros()
+      .notNull()
+      .default(sql`0`),
+    held: micros()
+      .notNull()
+      .default(sql`0`),
   },
   (table) => [
     unique('accounts_are_one_per_owner_currency_and_kind')
@@ -59,10 +63,18 @@ export const spendMeters = pgTable(
     capDay: micros(),
     capMonth: micros(),
     capTotal: micros(),
-    day: date().notNull().default(sql`(now() at time zone 'utc')::date`),
-    usedDay: micros().notNull().default(sql`0`),
-    usedMonth: micros().notNull().default(sql`0`),
-    usedTotal: micros().notNull().default(sql`0`),
+    day: date()
+      .notNull()
+      .default(sql`(now() at time zone 'utc')::date`),
+    usedDay: micros()
+      .notNull()
+      .default(sql`0`),
+    usedMonth: micros()
+      .notNull()
+      .default(sql`0`),
+    usedTotal: micros()
+      .notNull()
+      .default(sql`0`),
   },
   (table) => [
     check(
@@ -117,14 +129,20 @@ export const ledgerJournal = pgTable(
     /** The order rows were made in, which is not the order they were committed in. */
     seq: bigserial({ mode: 'bigint' }).notNull(),
     /** The transaction that wrote the row: a reader that follows the journal stops below the oldest open one. */
-    xid: xid8().notNull().default(sql`pg_current_xact_id()`),
+    xid: xid8()
+      .notNull()
+      .default(sql`pg_current_xact_id()`),
     kind: text({ enum: ['settle', 'refund', 'expire', 'grant'] }).notNull(),
     debit: accountId().notNull(),
     credit: accountId().notNull(),
     feeAccount: accountId(),
     amount: micros().notNull(),
-    fee: micros().notNull().default(sql`0`),
-    held: micros().notNull().default(sql`0`),
+    fee: micros()
+      .notNull()
+      .default(sql`0`),
+    held: micros()
+      .notNull()
+      .default(sql`0`),
     keyId: text(),
     agentId: text(),
     createdAt: timestamp({ withTimezone: true }).notNull().defaultNow(),

@@ -1,0 +1,173 @@
+import type { Hono } from 'hono';
+import { systemClock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Fault } from '../base/problem.ts';
+import { createLedgerAccounts } from '../calls/ledger-accounts.ts';
+import { createCallRecorder } from '../calls/records.ts';
+import { createCallResults } from '../calls/results.ts';
+import { createRunningCalls } from '../calls/running-calls.ts';
+import type { CallDeps } from '../calls/deps.ts';
+import { loadCatalog, type Catalog } from '../catalog/catalog.ts';
+import { openDatabase, type Database } from '../db/db.ts';
+import { listenForChanges, type Change, type ChangeFeed } from '../db/listen.ts';
+import { createMemoryGate } from '../governance/memory-gate.ts';
+import { createRedisGate } from '../governance/redis-gate.ts';
+import { createApp } from '../http/app.ts';
+import { createMetrics } from '../http/metrics.ts';
+import { createAuthenticator } from '../identity/authenticate.ts';
+import { readSigningKey } from '../identity/signing-key.ts';
+import { createLedger } from '../ledger/ledger.ts';
+import { mcpRoutes } from '../mcp/routes.ts';
+import { checkEndpointUrl } from '../upstream/address-guard.ts';
+import { createUpstream } from '../upstream/node-upstream.ts';
+import { createRequestSigner } from '../upstream/signature.ts';
+import { startHousekeeping } from './housekeeping.ts';
+import { LIMITS } from './config.ts';
+import { VERSION } from './version.ts';
+
+/** What a gateway is built from; no environment, no files. */
+export type GatewayOptions = {
+  databaseUrl: string;
+  redisUrl: string | undefined;
+  publicUrl: string;
+  signingKeyPem: string;
+  feeBasisPoints: bigint;
+  allowedHosts: string[];
+  allowedOrigins: string[];
+  /** True for an endpoint on a private address that the operator vouches for. */
+  allowEndpoint: (url: URL) => boolean;
+  log: Log;
+  /** Where keys of the Redis gate live; tests use their own. */
+  redisPrefix?: string;
+};
+
+/** One gateway process, without its socket: everything built, loaded and listening for changes. */
+export type Gateway = {
+  app: Hono;
+  deps: CallDeps;
+  catalog: Catalog;
+  database: Database;
+  /**
+   * Lets running calls end, refunds what has not ended after `graceMs`, writes everything down, and lets go
+   * of every connection. Whoever owns the socket has stopped accepting before.
+   */
+  close(graceMs?: number): Promise<void>;
+};
+
+/** Builds a gateway on a migrated database. */
+export async function createGateway(options: GatewayOptions): Promise<Gateway> {
+  const { log } = options;
+  const clock = systemClock;
+  const database = openDatabase(options.databaseUrl, { log, maxConnections: LIMITS.databaseConnections });
+  const metrics = createMetrics();
+  const local = createMemoryGate(clock);
+  const gate = options.redisUrl
+    ? createRedisGate(options.redisUrl, local, {
+        log,
+        ...(options.redisPrefix ? { prefix: options.redisPrefix } : {}),
+      })
+    : local;
+
+  // Nothing is trusted from a cache before the feed is up, nor while it is down.
+  let feed: ChangeFeed | undefined;
+  const isFeedLive = (): boolean => feed?.isLive() === true;
+  const authenticator = createAuthenticator(database.db, isFeedLive);
+  const results = createCallResults(database.db, isFeedLive);
+  const ledger = createLedger(database, log);
+  const signingKey = readSigningKey(options.signingKeyPem);
+  const upstream = createUpstream({
+    allowEndpoint: options.allowEndpoint,
+    signer: createRequestSigner({ keyId: signingKey.keyId, privateKey: signingKey.privateKey }),
+    log,
+  });
+
+  // The feed first and the catalogue second: a change in between is heard, and read again.
+  let catalog: Catalog | undefined;
+  feed = await listenForChanges(options.databaseUrl, {
+    log,
+    onChange: (change) => apply(change),
+    onReconnect: () => {
+      authenticator.forgetAll();
+      results.hintAll();
+      reload();
+    },
+  });
+
+  function apply(change: Change): void {
+    switch (change.kind) {
+      case 'agent':
+        return reload(change.id);
+      case 'key':
+        return authenticator.forget(change.id);
+      case 'credits':
+        return gate.forgetBalance(BigInt(change.id));
+      case 'handover':
+        return results.hint(change.id);
+    }
+  }
+
+  function reload(agentId?: string): void {
+    catalog?.refresh(agentId).catch((error: unknown) => {
+      log('error', 'the catalogue could not be read again', { agent: agentId, error: String(error) });
+    });
+  }
+
+  catalog = await loadCatalog(database.db);
+  const deps: CallDeps = {
+    db: database.db,
+    catalog,
+    ledger,
+    accounts: createLedgerAccounts(database.db),
+    gate,
+    upstream,
+    recorder: createCallRecorder(database, log),
+    results,
+    running: createRunningCalls(),
+    feeBasisPoints: options.feeBasisPoints,
+    clock,
+    log,
+    onEnded: metrics.onEnded,
+  };
+
+  const shared = {
+    calls: deps,
+    catalog,
+    authenticator,
+    publicUrl: options.publicUrl,
+    log,
+    clock,
+    version: VERSION,
+  };
+  const app = createApp({
+    ...shared,
+    database,
+    metrics,
+    allowedHosts: options.allowedHosts,
+    allowedOrigins: options.allowedOrigins,
+    jwks: () => ({ keys: [signingKey.publicJwk] }),
+    checkEndpoint: (url) => endpointFaults(url, options.allowEndpoint),
+    isFeedLive,
+    mcp: mcpRoutes(shared),
+  });
+  const housekeeping = startHousekeeping(deps, log);
+
+  return {
+    app,
+    deps,
+    catalog,
+    database,
+    close: async (graceMs = LIMITS.shutdownGraceMs) => {
+      await deps.running.drain(graceMs);
+      await housekeeping.stop();
+      await ledger.close();
+      await deps.recorder.flushed();
+      await Promise.allSettled([upstream.close(), gate.close(), feed?.close()]);
+      await database.close();
+    },
+  };
+}
+
+function endpointFaults(url: string, allowEndpoint: (url: URL) => boolean): Fault[] {
+  const verdict = checkEndpointUrl(url, { allowEndpoint });
+  return verdict.kind === 'ok' ? [] : [{ path: '', message: verdict.reason }];
+}

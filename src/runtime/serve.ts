@@ -1,0 +1,159 @@
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { createAdaptorServer } from '@hono/node-server';
+import type { Log } from '../base/log.ts';
+import { openDataDirectory, type DataDirectory } from '../db/data-directory.ts';
+import { startEmbeddedPostgres } from '../db/embedded-postgres.ts';
+import { migrate } from '../db/migrate.ts';
+import { LIMITS, type Config } from './config.ts';
+import { startDemo, type Demo } from './demo.ts';
+import { createGateway, type Gateway } from './gateway.ts';
+import { keepOperatorKey, keepSigningKey, keepUrl } from './kept-secrets.ts';
+import { greeting } from './greeting.ts';
+
+type FetchCallback = NonNullable<Parameters<typeof createAdaptorServer>[0]['fetch']>;
+
+export type Running = {
+  url: string;
+  /** What to tell the person at the terminal. */
+  greeting: string;
+  /** Stops accepting, lets running calls end, settles or refunds every one, and stops what was started. */
+  stop(): Promise<void>;
+};
+
+/**
+ * Starts a whole gateway: data directory, database, migrations, keys, agents, socket. Whatever was started
+ * before something fails is stopped again, last first.
+ */
+export async function serve(config: Config, options: { demo: boolean; log: Log }): Promise<Running> {
+  const { log } = options;
+  const started: (() => Promise<unknown>)[] = [];
+  const stop = async (): Promise<void> => {
+    for (let end = started.pop(); end; end = started.pop()) await end();
+  };
+  try {
+    const directory = await openDataDirectory(config.dataDirectory);
+    started.push(() => directory.release());
+    const databaseUrl = config.databaseUrl ?? (await startDatabase(directory, log, started));
+    await migrate(databaseUrl, log);
+
+    const { server, answerWith } = createSocket();
+    await listen(server, config);
+    const localUrl = originOf(server, config.host);
+    const publicUrl = config.publicUrl ?? localUrl;
+    started.push(() => closeServer(server));
+
+    let demo: Demo | undefined;
+    const gateway = await createGateway({
+      databaseUrl,
+      redisUrl: config.redisUrl,
+      publicUrl,
+      signingKeyPem: config.signingKeyPem ?? (await keepSigningKey(directory.path)),
+      feeBasisPoints: config.feeBasisPoints,
+      allowedHosts: allowedHosts(config, publicUrl),
+      allowedOrigins: config.allowedOrigins,
+      allowEndpoint: (url) => config.allowPrivateEndpoints || demo?.allows(url) === true,
+      log,
+    });
+    // Stopped before the socket is: running calls still answer over it.
+    started.push(() => stopGateway(server, gateway));
+    await keepOperatorKey(gateway.database.db, directory.path);
+    await keepUrl(directory.path, localUrl);
+
+    if (options.demo) {
+      demo = await startDemo(gateway, directory.path, log);
+      started.push(() => demo?.close() ?? Promise.resolve());
+    }
+    answerWith(gateway);
+    return {
+      url: publicUrl,
+      greeting: greeting({
+        url: publicUrl,
+        directory: directory.path,
+        demo,
+        databaseUrl: config.databaseUrl,
+      }),
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startDatabase(
+  directory: DataDirectory,
+  log: Log,
+  started: (() => Promise<unknown>)[],
+): Promise<string> {
+  const postgres = await startEmbeddedPostgres({ dataDir: directory, log });
+  started.push(() => postgres.stop());
+  return postgres.url;
+}
+
+type Socket = { server: Server; answerWith(gateway: Gateway): void };
+
+/**
+ * The socket opens before the gateway is built, because the gateway's public address may depend on the port
+ * it got; until then every request is told to come back.
+ */
+function createSocket(): Socket {
+  let gateway: Gateway | undefined;
+  const fetch: FetchCallback = (request, environment) =>
+    gateway ? gateway.app.fetch(request, environment) : starting();
+  return {
+    server: createAdaptorServer({ fetch }) as Server,
+    answerWith: (built) => {
+      gateway = built;
+    },
+  };
+}
+
+function starting(): Response {
+  return Response.json(
+    {
+      title: 'Not available right now',
+      status: 503,
+      code: 'UNAVAILABLE',
+      detail: 'The gateway is starting.',
+    },
+    { status: 503, headers: { 'content-type': 'application/problem+json', 'retry-after': '1' } },
+  );
+}
+
+async function listen(server: Server, config: Config): Promise<void> {
+  server.listen(config.port, config.host);
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+    if (!inUse) throw error;
+    throw new Error(
+      `Port ${config.port} on ${config.host} is in use. Stop what listens there, or choose another: PORT=8788 npm start`,
+      { cause: error },
+    );
+  }
+}
+
+function originOf(server: Server, host: string): string {
+  const address = server.address();
+  const port = typeof address === 'object' && address ? address.port : 0;
+  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
+}
+
+/** Stops accepting, lets running calls end within the grace period, then lets go of everything. */
+async function stopGateway(server: Server, gateway: Gateway): Promise<void> {
+  server.close();
+  server.closeIdleConnections();
+  await gateway.close(LIMITS.shutdownGraceMs);
+}
+
+async function closeServer(server: Server): Promise<void> {
+  if (server.listening) server.close();
+  server.closeAllConnections();
+}
+
+function allowedHosts(config: Config, publicUrl: string): string[] {
+  return [new URL(publicUrl).hostname, config.host, ...config.allowedHosts];
+}
