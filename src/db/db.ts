@@ -29,7 +29,9 @@ export function openDatabase(url: string, options: { log: Log; maxConnections: n
     application_name: 'sentinel',
   });
   // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
-  pool.on('error', (error) => options.log('warn', 'an idle database connection broke', { error: error.message }));
+  pool.on('error', (error) =>
+    options.log('warn', 'an idle database connection broke', { error: error.message }),
+  );
   return { url, db: drizzle(pool, { casing: 'snake_case' }), pool, close: () => pool.end() };
 }
 
