@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import { unreachable } from '../base/invariant.ts';
 import { findIdempotencyKey } from '../ledger/idempotency.ts';
 import type { CallResult } from './call.ts';
 import type { CallDeps } from './deps.ts';
@@ -54,6 +55,8 @@ async function findEarlier(
     case 'answer':
       await markDelivered(deps.db, handover.callId);
       return { kind: 'replay', result: replayOf(handover.result) };
+    default:
+      return unreachable(handover);
   }
 }
 

@@ -1,3 +1,4 @@
+import { unreachable } from '../base/invariant.ts';
 import { Problem, type ProblemCode } from '../base/problem.ts';
 import type { Json } from '../base/json.ts';
 import type { Agent } from '../catalog/agent.ts';
@@ -64,5 +65,7 @@ function explain(outcome: Exclude<UpstreamOutcome, { kind: 'answer' }>, agent: A
       return `${agent.id} could not be reached: ${outcome.detail} You were not charged.`;
     case 'output_invalid':
       return `${agent.id} broke its promise: ${outcome.detail} You were not charged.`;
+    default:
+      return unreachable(outcome);
   }
 }

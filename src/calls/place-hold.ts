@@ -1,3 +1,4 @@
+import { unreachable } from '../base/invariant.ts';
 import { Problem } from '../base/problem.ts';
 import { paymentRequired } from '../governance/decide.ts';
 import { getBalance } from '../ledger/accounts.ts';
@@ -55,6 +56,8 @@ export async function placeHold(
         `This call would pass the key's spending cap ${CAP_WORDS[answer.cap]}. Nothing was charged.`,
         { limit: answer.cap, hint: 'Raise the cap of this key, or use another one.' },
       );
+    default:
+      return unreachable(answer);
   }
 }
 

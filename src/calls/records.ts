@@ -20,6 +20,8 @@ export type CallRecorder = {
 };
 
 const MAX_BATCH = 500;
+// Nobody waits for a record, so records wait for each other; whoever reads them asks for them first.
+const COLLECT_MS = 50;
 const ATTEMPTS = 5;
 
 export function createCallRecorder(database: Database, log: Log): CallRecorder {
@@ -28,7 +30,7 @@ export function createCallRecorder(database: Database, log: Log): CallRecorder {
       await insertWithPatience(database, records, log);
       return [];
     },
-    { maxBatch: MAX_BATCH },
+    { maxBatch: MAX_BATCH, spacing: { ms: COLLECT_MS, busyAt: 0, enough: MAX_BATCH } },
   );
   return {
     record: (record) => void batcher.add(record),

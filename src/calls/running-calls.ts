@@ -118,7 +118,7 @@ export function createRunningCalls(): RunningCalls {
           };
           entry.result.then(
             (result) => settleWith(() => resolve(result)),
-            (error: unknown) => settleWith(() => reject(error as Error)),
+            (error: unknown) => settleWith(() => reject(error)),
           );
         });
       },

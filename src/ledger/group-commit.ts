@@ -41,6 +41,9 @@ export type GroupCommit = {
 };
 
 const MAX_BATCH = 1_000;
+// A batch costs the server about 200 µs whatever is in it. Under load, where every answer waits for the CPU
+// anyway, three milliseconds between batches save half of that cost; a lone caller never waits.
+const SPACING = { ms: 3, busyAt: 4, enough: 64 };
 const MAX_QUEUED = 20_000;
 const HOLD_PATIENCE_MS = 8_000;
 const RETRY_FIRST_MS = 20;
@@ -153,7 +156,7 @@ export function createGroupCommit(
     return answers;
   }
 
-  const batcher = createBatcher((items: Item[]) => flush(items), { maxBatch: MAX_BATCH });
+  const batcher = createBatcher((items: Item[]) => flush(items), { maxBatch: MAX_BATCH, spacing: SPACING });
 
   return {
     hold: async (order) => {

@@ -1,3 +1,5 @@
+import { readSigningKey } from '../identity/signing-key.ts';
+
 /** How this process runs. Read from the environment once, at start; frozen from then on. */
 export type Config = {
   host: string;
@@ -17,12 +19,16 @@ export type Config = {
   /** Host names, besides our own, under which a reverse proxy forwards requests to us. */
   allowedHosts: string[];
   allowedOrigins: string[];
+  /** How long a running call may take to end when the gateway is told to stop. */
+  shutdownGraceMs: number;
 };
 
 export const LIMITS = {
   databaseConnections: 10,
-  /** How long a running call may take to end when the gateway is told to stop. */
+  /** Unless SENTINEL_SHUTDOWN_GRACE_MS says otherwise. */
   shutdownGraceMs: 30_000,
+  /** How long the last answers may take to reach their readers once their calls have ended. */
+  lastAnswersMs: 2_000,
   sweepEveryMs: 5_000,
   forgetEveryMs: 10 * 60_000,
 } as const;
@@ -96,6 +102,12 @@ export function readConfig(environment: Environment): Config {
         origins,
         'origins such as https://app.example.com, separated by commas',
       ) ?? [],
+    shutdownGraceMs:
+      read(
+        'SENTINEL_SHUTDOWN_GRACE_MS',
+        (text) => integer(text, 0, 3_600_000),
+        'milliseconds from 0 to 3600000',
+      ) ?? LIMITS.shutdownGraceMs,
   };
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(config);
@@ -138,5 +150,10 @@ function pem(text: string): string | undefined {
   const decoded = text.startsWith('-----')
     ? text.replaceAll('\\n', '\n')
     : Buffer.from(text, 'base64').toString();
-  return decoded.includes('PRIVATE KEY-----') ? decoded : undefined;
+  try {
+    readSigningKey(decoded);
+    return decoded;
+  } catch {
+    return undefined;
+  }
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import semver from 'semver';
 import { newId } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
+import { invariant } from '../base/invariant.ts';
 import type { JsonObject } from '../base/json.ts';
 import { MICROS_PER_CREDIT } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
@@ -98,6 +99,12 @@ async function startOnUsualPorts(log: Log): Promise<DemoAgents> {
   }
 }
 
+function idOf(manifest: JsonObject): string {
+  const id = manifest['agent_id'];
+  invariant(typeof id === 'string', 'a published manifest names its agent');
+  return id;
+}
+
 /** Publishes the manifest; where it differs from what is published (another port), as the next version. */
 async function relist(gateway: Gateway, organizationId: string, manifest: JsonObject): Promise<string> {
   const { db } = gateway.database;
@@ -107,7 +114,7 @@ async function relist(gateway: Gateway, organizationId: string, manifest: JsonOb
     return (await publish(manifest)).agentId;
   } catch (error) {
     if (!(error instanceof Problem && error.code === 'CONFLICT')) throw error;
-    const current = await getAgentRecord(db, String(manifest['agent_id']));
+    const current = await getAgentRecord(db, idOf(manifest));
     const known = { ...manifest, version: current.version };
     try {
       return (await publish(known)).agentId;

@@ -13,6 +13,8 @@ import { greeting } from './greeting.ts';
 
 type FetchCallback = NonNullable<Parameters<typeof createAdaptorServer>[0]['fetch']>;
 
+const IDLE_LOOK_MS = 20;
+
 export type Running = {
   url: string;
   /** What to tell the person at the terminal. */
@@ -55,15 +57,14 @@ export async function serve(config: Config, options: { demo: boolean; log: Log }
       allowEndpoint: (url) => config.allowPrivateEndpoints || demo?.allows(url) === true,
       log,
     });
-    // Stopped before the socket is: running calls still answer over it.
-    started.push(() => stopGateway(server, gateway));
+    // The gateway stops before the socket, over which running calls still answer, and before the demo's agents,
+    // which still work for them.
+    started.push(() => demo?.close() ?? Promise.resolve());
+    started.push(() => stopGateway(server, gateway, config.shutdownGraceMs));
     await keepOperatorKey(gateway.database.db, directory.path);
     await keepUrl(directory.path, localUrl);
 
-    if (options.demo) {
-      demo = await startDemo(gateway, directory.path, log);
-      started.push(() => demo?.close() ?? Promise.resolve());
-    }
+    if (options.demo) demo = await startDemo(gateway, directory.path, log);
     answerWith(gateway);
     return {
       url: publicUrl,
@@ -126,12 +127,19 @@ async function listen(server: Server, config: Config): Promise<void> {
   try {
     await once(server, 'listening');
   } catch (error) {
-    const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
-    if (!inUse) throw error;
-    throw new Error(
-      `Port ${config.port} on ${config.host} is in use. Stop what listens there, or choose another: PORT=8788 npm start`,
-      { cause: error },
-    );
+    throw new Error(whyNotListening(error, config), { cause: error });
+  }
+}
+
+function whyNotListening(error: unknown, { host, port }: Config): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  switch (code) {
+    case 'EADDRINUSE':
+      return `Port ${port} on ${host} is in use. Stop what listens there, or choose another: PORT=8788 npm start`;
+    case 'EACCES':
+      return `This user may not listen on port ${port}. Choose a PORT from 1024 up.`;
+    default:
+      return `HOST ${host} is not an address of this machine (${code}). Use 127.0.0.1, or 0.0.0.0 for every address.`;
   }
 }
 
@@ -143,15 +151,22 @@ function originOf(server: Server, host: string): string {
 }
 
 /** Stops accepting, lets running calls end within the grace period, then lets go of everything. */
-async function stopGateway(server: Server, gateway: Gateway): Promise<void> {
+async function stopGateway(server: Server, gateway: Gateway, graceMs: number): Promise<void> {
   server.close();
   server.closeIdleConnections();
-  await gateway.close(LIMITS.shutdownGraceMs);
+  await gateway.close(graceMs);
 }
 
+/** A call that has ended is paid for, so its answer gets a moment to be read; streams nobody ends are cut. */
 async function closeServer(server: Server): Promise<void> {
-  if (server.listening) server.close();
-  server.closeAllConnections();
+  const closed = once(server, 'close');
+  // Closing a second time is allowed, and a server that has already closed says so again.
+  server.close();
+  const giveUp = setTimeout(() => server.closeAllConnections(), LIMITS.lastAnswersMs);
+  const idle = setInterval(() => server.closeIdleConnections(), IDLE_LOOK_MS);
+  await closed;
+  clearTimeout(giveUp);
+  clearInterval(idle);
 }
 
 function allowedHosts(config: Config, publicUrl: string): string[] {
