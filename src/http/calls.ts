@@ -1,0 +1,135 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { uuidOfId } from '../base/ids.ts';
+import { Problem } from '../base/problem.ts';
+import { findCall, listCalls, markDelivered, type CallView } from '../calls/records.ts';
+import type { StoredResult } from '../calls/results.ts';
+import type { Caller } from '../identity/caller.ts';
+import type { HttpDeps, HttpEnv } from './deps.ts';
+import { receiptOut } from './call-answer.ts';
+import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
+import { agentIdIn, amountOut, badCursor, cursorIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
+
+const OUTCOMES = ['settled', 'refunded', 'refused'] as const;
+
+const callOut = z
+  .object({
+    call_id: z.string(),
+    agent_id: z.string(),
+    agent_version: z.string().nullable(),
+    key_id: z.string(),
+    currency: z.enum(['live', 'test']),
+    wire: z.string(),
+    outcome: z.enum(OUTCOMES),
+    code: z.string().nullable(),
+    held: amountOut,
+    charged: amountOut,
+    fee: amountOut,
+    delivered: z.boolean(),
+    request_id: z.string(),
+    latency_ms: z.number().int(),
+    upstream_ms: z.number().int().nullable(),
+    started_at: moment,
+    ended_at: moment,
+  })
+  .openapi('Call');
+
+const callWithResult = callOut
+  .extend({
+    result: z
+      .object({ output: z.unknown(), content: z.array(z.unknown()).optional(), receipt: receiptOut })
+      .nullable()
+      .openapi({
+        description:
+          'The answer, where it is kept: for 24 hours when its buyer had gone, or used a key of its own.',
+      }),
+  })
+  .openapi('CallWithResult');
+
+export type CallBody = z.infer<typeof callOut>;
+export type CallWithResultBody = z.infer<typeof callWithResult>;
+
+/** What became of calls. */
+export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
+  const { db } = deps.database;
+  const { recorder, results } = deps.calls;
+
+  const show = createRoute({
+    method: 'get',
+    path: '/v1/calls/{id}',
+    tags: ['calls'],
+    summary: 'One call, and its answer if it is kept',
+    ...signedIn(deps, 'calls:read'),
+    request: { params: z.object({ id: z.string().max(64) }), query: noQuery },
+    responses: { 200: json(callWithResult, 'The call.'), ...refusals },
+  });
+  const list = createRoute({
+    method: 'get',
+    path: '/v1/calls',
+    tags: ['calls'],
+    summary: "Your organization's calls, newest first; the operator's are everyone's",
+    ...signedIn(deps, 'calls:read'),
+    request: {
+      query: z.strictObject({
+        agent_id: agentIdIn.optional(),
+        outcome: z.enum(OUTCOMES).optional(),
+        limit: wholeNumber(1, 100, 20),
+        cursor: cursorIn,
+      }),
+    },
+    responses: { 200: json(pageOf(callOut), 'A page of calls.'), ...refusals },
+  });
+
+  return newRoutes()
+    .openapi(show, async (c) => {
+      const { id } = c.req.valid('param');
+      const caller = c.get('caller');
+      // Records are written behind the answer; whoever asks for one that was just made must find it.
+      await recorder.flushed();
+      const own = await findCall(db, id, caller.organizationId);
+      if (own) return c.json({ ...own, ...(await handOver(own)) }, 200);
+      const others = caller.scopes.has('operator') ? await findCall(db, id, undefined) : undefined;
+      if (!others) throw new Problem('NOT_FOUND', 'There is no such call here.');
+      // The operator sees what happened, and not what a buyer bought.
+      return c.json({ ...others, result: null }, 200);
+    })
+    .openapi(list, async (c) => {
+      const { agent_id: agentId, outcome, limit, cursor } = c.req.valid('query');
+      if (cursor !== undefined && uuidOfId('call', cursor) === undefined) throw badCursor();
+      await recorder.flushed();
+      const rows = await listCalls(db, {
+        organizationId: organizationSeen(c.get('caller')),
+        agentId,
+        outcome,
+        before: cursor,
+        limit: limit + 1,
+      });
+      return c.json(
+        toPage(
+          rows,
+          limit,
+          (row) => row,
+          (row) => row.call_id,
+        ),
+        200,
+      );
+    });
+
+  /** Asking for the call is how a buyer who had gone receives the answer. */
+  async function handOver(call: CallView): Promise<Pick<CallWithResultBody, 'delivered' | 'result'>> {
+    const stored = call.outcome === 'settled' ? await results.takeUndelivered(call.call_id) : undefined;
+    if (stored && !call.delivered) await markDelivered(db, call.call_id);
+    return {
+      delivered: call.delivered || stored !== undefined,
+      result: stored ? formatResult(stored) : null,
+    };
+  }
+}
+
+function formatResult({ answer, receipt }: StoredResult): NonNullable<CallWithResultBody['result']> {
+  return { output: answer.output, ...(answer.content ? { content: answer.content } : {}), receipt };
+}
+
+function organizationSeen(caller: Caller): string | undefined {
+  return caller.scopes.has('operator') ? undefined : caller.organizationId;
+}

@@ -1,0 +1,39 @@
+import type { Hono } from 'hono';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Fault } from '../base/problem.ts';
+import type { CallDeps } from '../calls/deps.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import type { Database } from '../db/db.ts';
+import type { Authenticator } from '../identity/authenticate.ts';
+import type { Caller } from '../identity/caller.ts';
+import type { Metrics } from './metrics.ts';
+
+/** What the HTTP surface works with; built once, in runtime/. */
+export type HttpDeps = {
+  calls: CallDeps;
+  database: Database;
+  catalog: Catalog;
+  authenticator: Authenticator;
+  /** The origin clients reach us at, without a trailing slash. */
+  publicUrl: string;
+  /** Host names, besides loopback's and the public one, that a request may be addressed to. */
+  allowedHosts: readonly string[];
+  /** Origins, besides loopback's and our own, whose pages may call us. */
+  allowedOrigins: readonly string[];
+  /** The public half of the key requests to agents are signed with, as a JWK set. */
+  jwks(): object;
+  /** What is wrong with an endpoint's address, apart from its syntax. */
+  checkEndpoint(url: string): Fault[];
+  /** False while changes made by other processes do not reach this one. */
+  isFeedLive(): boolean;
+  version: string;
+  log: Log;
+  clock: Clock;
+  metrics: Metrics;
+  /** Mounted as it is: the MCP endpoint speaks another protocol over the same socket. */
+  mcp: Hono;
+};
+
+/** What every handler can ask the context for; `caller` only behind `signedIn`. */
+export type HttpEnv = { Variables: { requestId: string; caller: Caller } };

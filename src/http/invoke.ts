@@ -1,0 +1,84 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { Problem } from '../base/problem.ts';
+import type { CallResult, PaidCallRequest } from '../calls/call.ts';
+import { handlePaidCall } from '../calls/paid-call.ts';
+import { parseFilters } from '../catalog/filters.ts';
+import type { Caller } from '../identity/caller.ts';
+import { filterQuery } from './agents.ts';
+import { answerCall, callAnswer } from './call-answer.ts';
+import { streamCall } from './call-stream.ts';
+import type { HttpDeps, HttpEnv } from './deps.ts';
+import { json, jsonBody, newRoutes, refusals, signedIn } from './route.ts';
+import { agentIdIn, amountIn } from './words.ts';
+
+const KEY_WORDS = 'must be 16 to 128 printable characters without blanks';
+const idempotencyKey = z.string().regex(/^[\x21-\x7e]{16,128}$/, KEY_WORDS);
+
+const invocation = z.strictObject({
+  inputs: z.unknown().openapi({
+    type: 'object',
+    description: "The arguments, as the agent's input_schema wants them. Faults are pointers into these.",
+  }),
+  stream: z.boolean().optional().openapi({ description: 'Answer with server-sent events.' }),
+  idempotency_key: idempotencyKey
+    .optional()
+    .openapi({ description: 'The same key within 24 hours is the same purchase: it is charged once.' }),
+  max_credits: amountIn.optional().openapi({ description: 'The most this call may cost.' }),
+});
+
+/** The paid call over REST. */
+export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
+  const invoke = createRoute({
+    method: 'post',
+    path: '/v1/agents/{id}/invoke',
+    tags: ['agents'],
+    summary: 'Call an agent and pay if it answers as promised',
+    description:
+      'With `stream`, each chunk is `event: chunk` with `{"chunk"}`, then `event: done` with the answer or `event: error` with the problem. A refusal before the first chunk is an ordinary problem with its status.',
+    // The scope is the paid call's to check: a refusal of it is recorded like every other.
+    ...signedIn(deps),
+    request: {
+      params: z.object({ id: agentIdIn }),
+      query: z.strictObject(filterQuery),
+      headers: z.object({ 'idempotency-key': idempotencyKey.optional() }),
+      body: jsonBody(invocation),
+    },
+    responses: { 200: json(callAnswer, 'The answer, and what it cost.'), ...refusals },
+  });
+
+  return newRoutes().openapi(invoke, async (c) => {
+    const body = c.req.valid('json');
+    const key = idempotencyKeyOf(c.req.valid('header')['idempotency-key'], body.idempotency_key);
+    const request: PaidCallRequest = {
+      agentId: c.req.valid('param').id,
+      input: body.inputs,
+      filters: parseFilters(new URL(c.req.url).searchParams).filters,
+      wire: 'rest',
+      requestId: c.get('requestId'),
+      signal: c.req.raw.signal,
+      ...(key === undefined ? {} : { idempotencyKey: key }),
+      ...(body.max_credits === undefined ? {} : { maxMicros: body.max_credits }),
+    };
+    const answer =
+      body.stream === true
+        ? await streamCall(c, (onChunk) => runCall({ ...request, onChunk }, c.get('caller'), deps))
+        : answerCall(c, await runCall(request, c.get('caller'), deps));
+    // Built by hand because a refusal may carry a receipt; the definition above describes both.
+    return answer as never;
+  });
+}
+
+function runCall(request: PaidCallRequest, caller: Caller, deps: HttpDeps): Promise<CallResult> {
+  return handlePaidCall(request, caller, deps.calls);
+}
+
+/** A header and a member that disagree would be two purchases to one side and one to the other. */
+function idempotencyKeyOf(header: string | undefined, member: string | undefined): string | undefined {
+  if (header !== undefined && member !== undefined && header !== member) {
+    throw new Problem('INVALID_INPUT', 'Idempotency-Key and idempotency_key differ; send only one of them.', {
+      faults: [{ path: '/idempotency_key', message: 'differs from the header Idempotency-Key' }],
+    });
+  }
+  return header ?? member;
+}

@@ -1,0 +1,27 @@
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { HttpDeps, HttpEnv } from './deps.ts';
+
+type Document = ReturnType<OpenAPIHono<HttpEnv>['getOpenAPI31Document']>;
+
+/** `/openapi.json`: made of the very definitions that check the requests, once, when first asked for. */
+export function serveOpenApi(app: OpenAPIHono<HttpEnv>, deps: HttpDeps): void {
+  let document: Document | undefined;
+  app.openAPIRegistry.registerComponent('securitySchemes', 'apiKey', {
+    type: 'http',
+    scheme: 'bearer',
+    description: 'An API key, sk_live_… or sk_test_…; also accepted in the header X-API-Key.',
+  });
+  app.get('/openapi.json', (c) => {
+    document ??= app.getOpenAPI31Document({
+      openapi: '3.1.0',
+      info: {
+        title: 'Sentinel',
+        version: deps.version,
+        description:
+          'Find paid agents, call them, and see what it cost. Amounts are decimal strings of credits (1 credit = US$0.01). Lists are cursor pages. Errors are problem details (RFC 9457) with a stable `code`.',
+      },
+      servers: [{ url: deps.publicUrl }],
+    });
+    return c.json(document);
+  });
+}

@@ -1,0 +1,34 @@
+import type { Context } from 'hono';
+import type { Problem } from '../base/problem.ts';
+import type { HttpEnv } from './deps.ts';
+
+/** A refusal as RFC 9457 problem details. `members` are further public ones, such as a receipt. */
+export function problemResponse(
+  c: Context<HttpEnv>,
+  problem: Problem,
+  members: Record<string, unknown> = {},
+): Response {
+  const headers: Record<string, string> = { 'content-type': 'application/problem+json' };
+  const { retry_after_seconds: retryAfter } = problem.extras;
+  if (retryAfter !== undefined) headers['retry-after'] = String(retryAfter);
+  // RFC 9110 section 15.5.2 demands a challenge. No resource metadata: this is not the OAuth endpoint.
+  if (problem.code === 'UNAUTHENTICATED') headers['www-authenticate'] = 'Bearer realm="sentinel"';
+  // The rest of that body is still on its way, and would stand before whatever came next on the connection.
+  if (problem.code === 'PAYLOAD_TOO_LARGE') headers['connection'] = 'close';
+  const body = JSON.stringify({ ...formatProblem(problem, c.get('requestId')), ...members });
+  return new Response(body, { status: problem.status, headers });
+}
+
+/** The members of the problem details, in the order people read them. */
+export function formatProblem(problem: Problem, requestId: string): Record<string, unknown> {
+  return {
+    type: `urn:sentinel:problem:${problem.code.toLowerCase().replaceAll('_', '-')}`,
+    title: problem.title,
+    status: problem.status,
+    detail: problem.message,
+    code: problem.code,
+    retryable: problem.retryable,
+    request_id: requestId,
+    ...problem.extras,
+  };
+}

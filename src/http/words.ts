@@ -1,0 +1,78 @@
+import { z } from '@hono/zod-openapi';
+import { formatCredits, MICROS_PER_CREDIT, parseCredits } from '../base/money.ts';
+import { Problem } from '../base/problem.ts';
+import { BADGES } from '../catalog/agent.ts';
+
+/** No single amount on this surface is larger: far beyond any use, and far below what overflows the ledger. */
+export const MAX_AMOUNT_MICROS = 1_000_000_000n * MICROS_PER_CREDIT;
+
+const AMOUNT_WORDS = 'must be an amount of credits as a decimal string, such as "12.5"';
+
+/** An amount a client sends, `"12.5"`, as micro-credits. */
+export const amountIn = z
+  .string({ error: (issue) => (issue.input === undefined ? 'is required' : AMOUNT_WORDS) })
+  .transform((text, context) => {
+    const micros = parseCredits(text);
+    if (micros !== undefined && micros <= MAX_AMOUNT_MICROS) return micros;
+    const message =
+      micros === undefined ? AMOUNT_WORDS : `must be at most ${formatCredits(MAX_AMOUNT_MICROS)}`;
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  })
+  .openapi({ type: 'string', example: '12.5', description: 'Credits, as a decimal string.' });
+
+/** An amount we send. */
+export const amountOut = z
+  .string()
+  .openapi({ example: '12.5', description: 'Credits, as a decimal string.' });
+
+/** A whole number in the query, where everything is text. */
+export function wholeNumber(least: number, most: number, fallback: number) {
+  const words = `must be a whole number from ${least} to ${most}`;
+  return z
+    .string({ error: words })
+    .regex(/^(0|[1-9][0-9]{0,8})$/, words)
+    .transform(Number)
+    .refine((value) => value >= least && value <= most, words)
+    .default(fallback)
+    .openapi({ type: 'integer', minimum: least, maximum: most, default: fallback });
+}
+
+/** Where a list continues; only ever what an earlier page said. */
+export const cursorIn = z
+  .string()
+  .max(1_000)
+  .optional()
+  .openapi({ description: 'The `next_cursor` of the page before.' });
+
+/** A page of a list. */
+export function pageOf<Item extends z.ZodType>(item: Item) {
+  return z.object({ items: z.array(item), next_cursor: z.string().nullable() });
+}
+
+/** One more row than asked for tells whether there is another page. */
+export function toPage<Row, Item>(
+  rows: readonly Row[],
+  limit: number,
+  format: (row: Row) => Item,
+  cursorOf: (row: Row) => string,
+): { items: Item[]; next_cursor: string | null } {
+  const shown = rows.slice(0, limit);
+  const last = shown.at(-1);
+  return {
+    items: shown.map(format),
+    next_cursor: rows.length > limit && last !== undefined ? cursorOf(last) : null,
+  };
+}
+
+/** A cursor nobody was given; starting from the first page instead would look like an endless list. */
+export function badCursor(): Problem {
+  return new Problem('INVALID_INPUT', 'The cursor does not belong to this list.', {
+    faults: [{ path: '/cursor', message: 'is not a cursor of this list; start again without it' }],
+  });
+}
+
+export const agentIdIn = z.string().max(64).openapi({ example: 'agt_pdf_summariser_v2' });
+export const organizationIdIn = z.string().max(64).openapi({ example: 'org_0199f2…' });
+export const badgeOut = z.enum(BADGES).nullable();
+export const moment = z.string().openapi({ format: 'date-time' });
