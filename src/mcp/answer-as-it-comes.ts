@@ -1,0 +1,70 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { openEventStream, type EventStream } from './event-stream.ts';
+import type { RequestId } from './parse-request.ts';
+import { createProgress } from './progress.ts';
+import type { Pulse } from './pulse.ts';
+
+/** How a client may be answered. */
+export type AnswerForm = {
+  /** It reads event streams. */
+  sse: boolean;
+  /** It reads plain JSON. */
+  json: boolean;
+};
+
+export const JSON_HEADERS = { 'content-type': 'application/json' };
+
+/**
+ * Answers one request with JSON when it is quick, and with an event stream from the first chunk on or when it
+ * has been silent for so long that a proxy might hang up. `run` gets the ear for chunks, absent where nobody
+ * listens, and must not throw; `onGone` hears that the reader of a stream has left.
+ */
+export function answerAsItComes(
+  form: AnswerForm & { progressToken: RequestId | undefined },
+  pulse: Pulse,
+  onGone: () => void,
+  run: (onChunk: ((chunk: string) => void) | undefined) => Promise<string>,
+): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    let stream: EventStream | undefined;
+
+    function open(): EventStream {
+      if (stream === undefined) {
+        stream = openEventStream(onGone);
+        resolve(stream.response);
+      }
+      return stream;
+    }
+
+    if (!form.json) open();
+    const progress =
+      form.sse && form.progressToken !== undefined
+        ? createProgress(form.progressToken, pulse, (notification) => open().send(notification))
+        : undefined;
+    const stop = progress?.stop ?? (form.sse ? keepAwake(pulse, () => open().comment()) : undefined);
+
+    async function finish(answer: string): Promise<void> {
+      if (stream === undefined) {
+        resolve(new Response(answer, { headers: JSON_HEADERS }));
+        return;
+      }
+      // The 1.x client forgets who listens for progress as soon as it reads the result: in one read with it,
+      // the last chunk would be lost.
+      if (progress?.hasTold()) await nextTurn();
+      stream.send(answer);
+      stream.end();
+    }
+
+    run(progress?.tell).finally(stop).then(finish).catch(reject);
+  });
+}
+
+/** Calls back whenever nothing was said for so long that a proxy might hang up. */
+export function keepAwake(pulse: Pulse, comment: () => void): () => void {
+  let lastAt = pulse.now();
+  return pulse.add((now) => {
+    if (now - lastAt < pulse.timing.commentMs) return;
+    lastAt = now;
+    comment();
+  });
+}

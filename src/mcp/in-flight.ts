@@ -1,0 +1,39 @@
+import type { RequestId } from './parse-request.ts';
+
+/**
+ * Requests under way that a `notifications/cancelled` may end. Legacy clients post it as a request of its own,
+ * so it is matched by who sent it and the id as sent.
+ */
+export type InFlight = {
+  /** `scope` is what ids are unique in, at best: an API key, or one session. The answer removes the entry. */
+  add(scope: string, id: RequestId, abort: AbortController): () => void;
+  cancel(scope: string, id: RequestId): void;
+};
+
+export function createInFlight(): InFlight {
+  const requests = new Map<string, Set<AbortController>>();
+  return {
+    add(scope, id, abort) {
+      const name = nameOf(scope, id);
+      const same = requests.get(name);
+      if (same) same.add(abort);
+      else requests.set(name, new Set([abort]));
+      return () => {
+        const left = requests.get(name);
+        left?.delete(abort);
+        if (left?.size === 0) requests.delete(name);
+      };
+    },
+    cancel(scope, id) {
+      const same = requests.get(nameOf(scope, id));
+      // Several hosts may share a key and count from the same number: rather none than the wrong one.
+      if (same?.size !== 1) return;
+      for (const abort of same) abort.abort();
+    },
+  };
+}
+
+/** `1` and `"1"` are two ids. */
+function nameOf(scope: string, id: RequestId): string {
+  return typeof id === 'number' ? `${scope} ${id}` : `${scope} "${id}`;
+}

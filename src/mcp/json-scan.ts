@@ -1,0 +1,76 @@
+/** What a JSON text is made of, counted without parsing it. */
+export type JsonShape = { depth: number; members: number; commas: number };
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/**
+ * Counts in one pass, skipping strings with `indexOf`: about 1 µs for a small request. Meant to run before
+ * `JSON.parse`, so that nothing deep or crowded is ever built; on text that is not JSON the counts mean nothing.
+ */
+export function scanJson(text: string): JsonShape {
+  const { length } = text;
+  let level = 0;
+  let depth = 0;
+  let members = 0;
+  let commas = 0;
+  for (let at = 0; at < length; at += 1) {
+    switch (text.charCodeAt(at)) {
+      case QUOTE:
+        at = endOfString(text, at);
+        break;
+      case 0x7b: // {
+      case 0x5b: // [
+        level += 1;
+        if (level > depth) depth = level;
+        break;
+      case 0x7d: // }
+      case 0x5d: // ]
+        level -= 1;
+        break;
+      case 0x3a: // :
+        members += 1;
+        break;
+      case 0x2c: // ,
+        commas += 1;
+        break;
+      default:
+    }
+  }
+  return { depth, members, commas };
+}
+
+/** Where the string that begins at `start` ends. A quote after an odd number of backslashes is inside it. */
+function endOfString(text: string, start: number): number {
+  let end = start;
+  do {
+    end = text.indexOf('"', end + 1);
+    if (end === -1) return text.length;
+  } while (isEscaped(text, end));
+  return end;
+}
+
+function isEscaped(text: string, at: number): boolean {
+  let before = at - 1;
+  while (text.charCodeAt(before) === BACKSLASH) before -= 1;
+  return (at - before) % 2 === 0;
+}
+
+/**
+ * Members of the parsed value. A text with more members than its value names one twice: `JSON.parse` keeps the
+ * last, another parser on the way may have kept the first, and they would not agree on what was asked.
+ */
+export function countMembers(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  let count = 0;
+  if (Array.isArray(value)) {
+    for (const element of value) if (typeof element === 'object') count += countMembers(element);
+    return count;
+  }
+  for (const name in value) {
+    const member: unknown = (value as Record<string, unknown>)[name];
+    count += 1;
+    if (typeof member === 'object') count += countMembers(member);
+  }
+  return count;
+}

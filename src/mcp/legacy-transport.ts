@@ -1,0 +1,115 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Context } from 'hono';
+import type { Connection } from './connection.ts';
+import { isHot, progressTokenOf, type Request as ToolsRequest } from './hot-path.ts';
+import type { LegacySession } from './legacy-sessions.ts';
+import type { Message } from './parse-request.ts';
+import { connect, requestIdOf, type McpParts } from './parts.ts';
+import { createProgress } from './progress.ts';
+import { refuse, refuseMessage } from './refusals.ts';
+import { cancelIfAsked, readMessage } from './streamable-post.ts';
+
+const MAX_RUNNING = 100;
+
+/**
+ * `GET`: a host that sends none of the newer transport's headers and accepts nothing but events opens the
+ * HTTP+SSE transport of 2024-11-05; one that sends them listens for list changes. Throws Problem.
+ */
+export async function openStream(c: Context, parts: McpParts): Promise<Response> {
+  const accept = c.req.header('accept')?.trim().toLowerCase() ?? '';
+  if (!accept.includes('text/event-stream')) return notOffered();
+  const isNewer =
+    c.req.header('mcp-session-id') !== undefined || c.req.header('mcp-protocol-version') !== undefined;
+  if (!isNewer && accept !== 'text/event-stream') return notOffered();
+  const { caller, view } = await connect(c, parts);
+  const response = isNewer
+    ? parts.changes.open(caller.keyId)
+    : parts.sessions.open(caller, view)?.stream.response;
+  return response ?? refuse(429, 'Too Many Requests: this key has too many streams open. Close some.');
+}
+
+/** Every verb but POST and, where it opens a stream, GET. */
+export function notOffered(): Response {
+  return refuse(405, 'Method Not Allowed: send JSON-RPC messages with POST.', { allow: 'GET, POST' });
+}
+
+/** `POST /mcp/messages?sessionId=…`: a message of the old transport; its answer goes out on the stream. */
+export async function postToSession(c: Context, parts: McpParts): Promise<Response> {
+  const url = new URL(c.req.url);
+  const id = url.searchParams.get('sessionId') ?? '';
+  url.searchParams.delete('sessionId');
+  // The stream's filters bind its calls; others beside the session id are refused, and so is a key.
+  const { caller } = await connect(c, { ...parts, viewOf: () => parts.viewOf(url.href) });
+  if (url.search !== '') return refuse(400, 'The filters belong into the URL the stream is opened with.');
+  const session = parts.sessions.find(id, caller);
+  if (!session) return refuse(404, 'There is no such session. Open a new stream with GET.');
+  session.touch();
+  const message = await readMessage(c);
+  if (message instanceof Response) return message;
+  if (message.kind === 'fault') return refuseMessage(message);
+  if (message.kind === 'notification') {
+    cancelIfAsked(message, session.id, parts);
+    return accepted();
+  }
+  if (session.running >= MAX_RUNNING)
+    return refuse(429, 'Too Many Requests: wait for answers on the stream.');
+
+  // The caller as this request's key proves it now, and not as it was when the stream was opened.
+  const connection = { caller, view: session.view };
+  session.running += 1;
+  const answer = isHot(message)
+    ? answerHot(message, connection, session, requestIdOf(c), parts)
+    : answerBySdk(c, message, parts);
+  answer
+    .then((text) => session.stream.send(text))
+    .catch((error: unknown) =>
+      parts.deps.log('error', 'a message of an old session failed', { error: String(error) }),
+    )
+    .finally(() => {
+      session.running -= 1;
+      session.touch();
+    });
+  return accepted();
+}
+
+function accepted(): Response {
+  return new Response('Accepted', { status: 202 });
+}
+
+async function answerHot(
+  request: ToolsRequest,
+  connection: Connection,
+  session: LegacySession,
+  requestId: string,
+  { hotPath, inFlight, pulse }: McpParts,
+): Promise<string> {
+  const abort = new AbortController();
+  const cancel = (): void => abort.abort();
+  if (session.signal.aborted) cancel();
+  else session.signal.addEventListener('abort', cancel, { once: true });
+  const landed = inFlight.add(session.id, request.id, abort);
+  const token = progressTokenOf(request);
+  const progress = token === undefined ? undefined : createProgress(token, pulse, session.stream.send);
+  try {
+    const answer = await hotPath.answer(request, connection, {
+      era: 'legacy',
+      requestId,
+      idempotencyHeader: undefined,
+      signal: abort.signal,
+      onChunk: progress?.tell,
+    });
+    // A 1.x client that reads the last chunk and the result at once drops the chunk.
+    if (progress?.hasTold()) await nextTurn();
+    return answer;
+  } finally {
+    progress?.stop();
+    landed();
+    session.signal.removeEventListener('abort', cancel);
+  }
+}
+
+async function answerBySdk(c: Context, message: Message, { sdkPath }: McpParts): Promise<string> {
+  const headers = { accept: 'application/json, text/event-stream', 'content-type': 'application/json' };
+  const request = new Request(c.req.url, { method: 'POST', headers });
+  return (await sdkPath.answerLegacy(request, message)).text();
+}

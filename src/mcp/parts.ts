@@ -1,0 +1,59 @@
+import type { Context } from 'hono';
+import { newId } from '../base/ids.ts';
+import { createViews, type Connection, type View } from './connection.ts';
+import { createHotPath, type HotPath } from './hot-path.ts';
+import { createInFlight, type InFlight } from './in-flight.ts';
+import { createLegacySessions, type LegacySessions } from './legacy-sessions.ts';
+import { createListChanges, type ListChanges } from './list-changes.ts';
+import { createPulse, type Pulse } from './pulse.ts';
+import { createSdkPath, type SdkPath } from './sdk-path.ts';
+import type { McpDeps } from './tool-call.ts';
+import { createToolList } from './tool-list.ts';
+
+/** What the routes share, built once for one endpoint. */
+export type McpParts = {
+  deps: McpDeps;
+  viewOf: (url: string) => View;
+  hotPath: HotPath;
+  sdkPath: SdkPath;
+  inFlight: InFlight;
+  pulse: Pulse;
+  changes: ListChanges;
+  sessions: LegacySessions;
+};
+
+export function createParts(deps: McpDeps): McpParts {
+  const pulse = createPulse(deps.clock, deps.timing);
+  const hotPath = createHotPath(createToolList(deps.catalog), deps);
+  const sdkPath = createSdkPath(hotPath, deps);
+  const changes = createListChanges(deps.catalog, pulse);
+  changes.onChange(() => sdkPath.toolsChanged());
+  const messages = `${new URL(deps.publicUrl).pathname.replace(/\/$/, '')}/mcp/messages`;
+  return {
+    deps,
+    viewOf: createViews(),
+    hotPath,
+    sdkPath,
+    inFlight: createInFlight(),
+    pulse,
+    changes,
+    sessions: createLegacySessions(messages, changes, pulse),
+  };
+}
+
+/** Reads who is asking and what its URL lets it see. Throws Problem. */
+export async function connect(c: Context, { deps, viewOf }: McpParts): Promise<Connection> {
+  // The URL first: someone who put the key there has none in the headers and is to be told why.
+  const view = viewOf(c.req.url);
+  const caller = await deps.authenticator.authenticate({
+    authorization: c.req.header('authorization'),
+    apiKey: c.req.header('x-api-key'),
+  });
+  return { caller, view };
+}
+
+/** The id every answer of this request carries, when the app around has given it one. */
+export function requestIdOf(c: Context): string {
+  const given: unknown = c.get('requestId' as never);
+  return typeof given === 'string' ? given : newId('req');
+}

@@ -1,0 +1,55 @@
+import type { Clock } from '../base/clock.ts';
+import { isJsonObject, type JsonObject } from '../base/json.ts';
+import type { Log } from '../base/log.ts';
+import type { CallDeps } from '../calls/deps.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import type { Authenticator } from '../identity/authenticate.ts';
+import type { Timing } from './pulse.ts';
+
+/** What the MCP endpoint works with; built once, in runtime/. */
+export type McpDeps = {
+  calls: CallDeps;
+  catalog: Catalog;
+  authenticator: Authenticator;
+  publicUrl: string;
+  log: Log;
+  clock: Clock;
+  version: string;
+  timing?: Timing;
+};
+
+/** One `tools/call`, whichever transport it came over. */
+export type ToolCall = {
+  name: string;
+  /** `params.arguments`; absent means none. */
+  input: JsonObject;
+  meta: JsonObject | undefined;
+  /** The `Idempotency-Key` header. */
+  idempotencyHeader: string | undefined;
+  requestId: string;
+  /** Aborted when the client cancelled or hung up. */
+  signal: AbortSignal;
+  onChunk: ((chunk: string) => void) | undefined;
+};
+
+/** The parameters of `tools/call`, or what is wrong with them. */
+export function parseCallParams(
+  params: JsonObject | undefined,
+): Pick<ToolCall, 'name' | 'input' | 'meta'> | { fault: string } {
+  if (params === undefined) return { fault: '"params" must name a tool' };
+  for (const name in params) {
+    if (KNOWN_PARAMS.has(name) || !KNOWN_PARAMS.has(CANONICAL_PARAMS.get(name.toLowerCase()) ?? '')) continue;
+    return {
+      fault: `a parameter is named like "${CANONICAL_PARAMS.get(name.toLowerCase())}" in other letters`,
+    };
+  }
+  const { name, arguments: input, _meta: meta } = params;
+  if (typeof name !== 'string') return { fault: '"name" must be a text' };
+  if (input !== undefined && !isJsonObject(input)) return { fault: '"arguments" must be a JSON object' };
+  if (meta !== undefined && !isJsonObject(meta)) return { fault: '"_meta" must be a JSON object' };
+  return { name, input: input ?? {}, meta };
+}
+
+// What the revisions define; others are not ours to judge and are never forwarded.
+const KNOWN_PARAMS = new Set(['name', 'arguments', '_meta', 'task', 'inputResponses', 'requestState']);
+const CANONICAL_PARAMS = new Map([...KNOWN_PARAMS].map((name) => [name.toLowerCase(), name]));
