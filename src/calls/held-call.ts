@@ -1,5 +1,6 @@
 import { Problem } from '../base/problem.ts';
 import { MICROS_PER_CREDIT, parseCredits, splitPrice } from '../base/money.ts';
+import { problemOfThrown } from '../db/thrown-problem.ts';
 import type { Price } from '../catalog/agent.ts';
 import type { Usage } from '../upstream/upstream.ts';
 import type { CallResult } from './call.ts';
@@ -168,10 +169,7 @@ function failure(call: Call, error: unknown, deps: CallDeps): Extract<Verdict, {
     call: call.callId,
     error: error instanceof Error ? (error.stack ?? error.message) : String(error),
   });
-  return {
-    kind: 'refund',
-    problem: new Problem('INTERNAL', 'The gateway failed. You were not charged.', {}, { cause: error }),
-  };
+  return { kind: 'refund', problem: problemOfThrown(error) };
 }
 
 /** For what is good to have done and must not change how the call ends. */

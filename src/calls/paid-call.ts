@@ -1,8 +1,9 @@
 import { hashJson } from '../base/canonical-json.ts';
 import { newId } from '../base/ids.ts';
 import { isJsonObject, type JsonObject } from '../base/json.ts';
-import { internalProblem, Problem } from '../base/problem.ts';
+import { Problem } from '../base/problem.ts';
 import { matchesFilters, type Agent } from '../catalog/agent.ts';
+import { problemOfThrown } from '../db/thrown-problem.ts';
 import { decide } from '../governance/decide.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -135,7 +136,15 @@ function hashPurchase(agent: Agent, input: JsonObject, request: PaidCallRequest)
   const runsOn =
     agent.manifest.capabilities?.idempotent === true || agent.manifest.capabilities?.keep_running === true;
   if (request.idempotencyKey === undefined && !runsOn) return undefined;
-  return hashJson({ agent: agent.id, version: agent.version, input });
+  try {
+    return hashJson({ agent: agent.id, version: agent.version, input });
+  } catch {
+    // RFC 8785 has no form for half a surrogate pair, nor for a number beyond the doubles.
+    const message = 'holds half a character or a number that is too large, so it cannot be told from another';
+    throw new Problem('INVALID_INPUT', `The arguments do not match input_schema: (root) ${message}`, {
+      faults: [{ path: '', message }],
+    });
+  }
 }
 
 /** A metered call holds its maximum, or less where the buyer allows less; a fixed price is held whole. */
@@ -156,7 +165,7 @@ function holdTtlMs(agent: Agent): number {
 
 /** Tells the buyer no, and writes down that and why. Nothing is on hold. */
 function refuse(attempt: Attempt, error: unknown, deps: CallDeps): CallResult {
-  const problem = error instanceof Problem ? error : internalProblem(error);
+  const problem = problemOfThrown(error);
   if (problem.code === 'INTERNAL') {
     deps.log('error', 'a paid call failed', {
       call: attempt.callId,

@@ -1,4 +1,4 @@
-import { mkdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
@@ -55,6 +55,8 @@ async function takeLock(directory: string, whoFile: string): Promise<DatabaseSyn
     lock = new DatabaseSync(join(directory, 'lock'), { timeout: 0 });
     // Nothing is ever written, so a journal would only be a file left behind by a crash.
     lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
+    // Not by opening the file first: closing it again would end every lock this process has on it.
+    await chmod(join(directory, 'lock'), 0o600);
     return lock;
   } catch (error) {
     lock?.close();

@@ -28,11 +28,36 @@ export function openDatabase(url: string, options: { log: Log; maxConnections: n
     idle_in_transaction_session_timeout: 30_000,
     application_name: 'sentinel',
   });
-  // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
-  pool.on('error', (error) =>
-    options.log('warn', 'an idle database connection broke', { error: error.message }),
-  );
-  return { url, db: drizzle(pool, { casing: 'snake_case' }), pool, close: () => pool.end() };
+  // A connection that breaks while it is in use but between two statements says so to nobody but this listener,
+  // without which that ends the process. Its user learns of it with the next statement.
+  pool.on('connect', (client) => client.on('error', () => {}));
+  // An idle one is replaced at the next use. While the pool closes it is no news: nobody waits for the server's
+  // last word.
+  pool.on('error', (error) => {
+    if (!pool.ending) options.log('warn', 'an idle database connection broke', { error: error.message });
+  });
+  return { url, db: openDrizzle(pool), pool, close: () => pool.end() };
+}
+
+const DIALECT = { casing: 'snake_case' } as const;
+
+/**
+ * Drizzle keeps a pool's connection for ever when its `begin` fails (0.45), so ten transactions that meet a
+ * database that is going away would leave the pool empty for good. Here the connection is taken and given
+ * back by us, whatever happens in between.
+ */
+function openDrizzle(pool: pg.Pool): Db {
+  const db = drizzle(pool, DIALECT);
+  db.transaction = async (work, config) => {
+    const client = await pool.connect();
+    try {
+      return await drizzle(client, DIALECT).transaction(work, config);
+    } finally {
+      // The pool drops it where it is broken.
+      client.release();
+    }
+  };
+  return db;
 }
 
 /** Milliseconds a round trip to the database takes. Throws when it cannot be reached. */

@@ -89,6 +89,16 @@ function supervise(first: PostgresProcess, start: PostgresStart, options: Embedd
   let current: PostgresProcess = first;
   const restarts: number[] = [];
 
+  // Whoever ends this process at once (a second Ctrl-C, a bug) does not wait for the server, but the server ends.
+  const takeAlong = (): void => {
+    try {
+      process.kill(current.pid, 'SIGINT');
+    } catch {
+      // It had ended before us.
+    }
+  };
+  process.once('exit', takeAlong);
+
   const watching = watch().catch((error: unknown) => {
     if (abort.signal.aborted) return;
     const failure = error instanceof Error ? error : new Error(String(error));
@@ -130,6 +140,7 @@ function supervise(first: PostgresProcess, start: PostgresStart, options: Embedd
     pid: () => current.pid,
     stop: async () => {
       abort.abort();
+      process.off('exit', takeAlong);
       await current.stop();
       // A restart may have been under way: it ends now, and what it started ends with it.
       await watching;

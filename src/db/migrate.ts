@@ -7,12 +7,12 @@ import type { Log } from '../base/log.ts';
 const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url));
 // Any number all Sentinel processes agree on: two that start together migrate one after the other.
 const MIGRATION_LOCK = 7_360_010;
+const CONNECT_MS = 10_000;
 const OLDEST_SERVER = 150_000;
 
 /** Brings the schema up to date. Safe to run from several processes at once, and again. */
 export async function migrate(url: string, log: Log): Promise<{ applied: number }> {
-  const client = new pg.Client({ connectionString: url, application_name: 'sentinel migrate' });
-  await client.connect();
+  const client = await connect(url);
   try {
     await refuseOldServer(client);
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
@@ -23,6 +23,29 @@ export async function migrate(url: string, log: Log): Promise<{ applied: number 
     return { applied };
   } finally {
     await client.end();
+  }
+}
+
+/** The first thing that asks the database anything, so it is here that a wrong address or password shows. */
+async function connect(url: string): Promise<pg.Client> {
+  const client = new pg.Client({
+    connectionString: url,
+    application_name: 'sentinel migrate',
+    connectionTimeoutMillis: CONNECT_MS,
+  });
+  // Breaks in between two statements are told by the next one.
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    return client;
+  } catch (error) {
+    const { hostname, port } = new URL(url);
+    // A name with several addresses fails with one error for all of them, whose message is empty.
+    const why = error instanceof Error ? error.message || ('code' in error && error.code) : error;
+    throw new Error(
+      `PostgreSQL at ${hostname}:${port || '5432'} cannot be used (${String(why)}). Start it, or correct DATABASE_URL.`,
+      { cause: error },
+    );
   }
 }
 

@@ -27,7 +27,8 @@ export function createMemoryGate(clock: Clock): Gate {
       // A whole minute's calls may come at once; then one more each time a call's share of it has passed.
       const share = MS_PER_MINUTE / caller.ratePerMinute;
       const nextAt = Math.max(state.nextAt, now) + share;
-      if (nextAt - now > MS_PER_MINUTE) {
+      // Half a share of tolerance: the sum of a minute's shares is seldom exactly a minute in floating point.
+      if (nextAt - now > MS_PER_MINUTE + share / 2) {
         const retryAfterMs = nextAt - now - MS_PER_MINUTE;
         return Promise.resolve({ kind: 'rate_limited', ratePerMinute: caller.ratePerMinute, retryAfterMs });
       }

@@ -1,0 +1,29 @@
+import { internalProblem, Problem } from '../base/problem.ts';
+
+/**
+ * What a client is told about something that was thrown: a refusal as it is, a database that is away as
+ * UNAVAILABLE, which passes, and everything else as our own fault. The internal text stays in `cause`.
+ */
+export function problemOfThrown(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  if (!isDatabaseAway(error)) return internalProblem(error);
+  return new Problem(
+    'UNAVAILABLE',
+    'The database cannot be reached. Nothing was charged; try again shortly.',
+    { retry_after_seconds: 5 },
+    { cause: error },
+  );
+}
+
+// Node's connection errors, and PostgreSQL's classes 08 (connection), 53 (resources) and 57P (shutdown).
+const AWAY_CODE = /^(ECONNREFUSED|ECONNRESET|ETIMEDOUT|EPIPE|ENOENT|08\w{3}|53\w{3}|57P\w{2})$/;
+const AWAY_TEXT = /connection terminated|is not queryable|timeout exceeded when trying to connect/i;
+
+/** Drizzle wraps what the driver threw, so every cause is looked at. */
+function isDatabaseAway(error: unknown): boolean {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if ('code' in at && typeof at.code === 'string' && AWAY_CODE.test(at.code)) return true;
+    if (AWAY_TEXT.test(at.message)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createBatcher } from '../../src/base/batcher.ts';
+
+test('what is asked for in one turn goes together, and each gets its own answer', async () => {
+  const batches: number[][] = [];
+  const batcher = createBatcher<number, number>(
+    (items) => {
+      batches.push(items);
+      return Promise.resolve(items.map((item) => item * 2));
+    },
+    { maxBatch: 100 },
+  );
+  assert.deepEqual(await Promise.all([1, 2, 3].map(batcher.add)), [2, 4, 6]);
+  assert.deepEqual(batches, [[1, 2, 3]]);
+});
+
+test('one batch is under way at a time; what comes meanwhile is the next, in the order it came', async () => {
+  const batches: { items: number[]; done(): void }[] = [];
+  let atOnce = 0;
+  const batcher = createBatcher<number, number>(
+    async (items) => {
+      atOnce += 1;
+      assert.equal(atOnce, 1);
+      await new Promise<void>((done) => batches.push({ items, done }));
+      atOnce -= 1;
+      return items;
+    },
+    { maxBatch: 4 },
+  );
+  const answers = [batcher.add(0)];
+  await turn();
+  for (let n = 1; n <= 9; n++) answers.push(batcher.add(n));
+  await turn();
+  assert.equal(batches.length, 1);
+  assert.equal(batcher.depth(), 10);
+  for (let sent = 0; sent < 4; sent++) {
+    batches[sent]?.done();
+    await turn();
+    await turn();
+  }
+  assert.deepEqual(await Promise.all(answers), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  assert.deepEqual(
+    batches.map(({ items }) => items),
+    [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9]],
+  );
+  assert.equal(batcher.depth(), 0);
+});
+
+test('a batch that fails fails those in it, and leaves the next alone', async () => {
+  const batcher = createBatcher<number, number>(
+    (items) => {
+      if (items.includes(2)) throw new Error('no');
+      return Promise.resolve(items);
+    },
+    { maxBatch: 2 },
+  );
+  const answers = await Promise.allSettled([1, 2, 3, 4].map(batcher.add));
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    ['rejected', 'rejected', 'fulfilled', 'fulfilled'],
+  );
+});
+
+test('draining waits for everything that was added, and for nothing when there is nothing', async () => {
+  const done: number[] = [];
+  const batcher = createBatcher<number, undefined>(
+    async (items) => {
+      await turn();
+      done.push(...items);
+      return [];
+    },
+    { maxBatch: 2 },
+  );
+  await batcher.drain();
+  for (let n = 0; n < 5; n++) void batcher.add(n);
+  await batcher.drain();
+  assert.deepEqual(done, [0, 1, 2, 3, 4]);
+});
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

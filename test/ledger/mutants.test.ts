@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import fc from 'fast-check';
+import { openBooks, readFunction, type Books } from './books.ts';
+import { commands, playCommands } from './model.ts';
+import { playRow, ROWS } from './rows.ts';
+
+/** One mistake somebody could make in the ledger's SQL: this text, once, becomes that one. */
+type Mutant = { title: string; of?: string; from: string; to: string };
+
+const MUTANTS: Mutant[] = [
+  {
+    title: 'a hold of one more than there is fits',
+    from: 'IF r.amount > v_available OR',
+    to: 'IF r.amount > v_available + 1 OR',
+  },
+  {
+    title: 'the fast path lets one too much through',
+    from: 'a.posted - a.held < n.need)',
+    to: 'a.posted - a.held < n.need - 1)',
+  },
+  {
+    title: 'a hold of all there is does not fit',
+    from: 'IF r.amount > v_available OR',
+    to: 'IF r.amount >= v_available OR',
+  },
+  {
+    title: 'other holds are not counted against the balance',
+    from: 'a.posted - a.held < n.need)',
+    to: 'a.posted < n.need)',
+  },
+  {
+    title: 'an accepted hold leaves the next one everything',
+    from: 'v_available := v_available - r.amount;',
+    to: 'v_available := v_available;',
+  },
+  {
+    title: 'what the batch itself gives back or charges is forgotten',
+    from: 'SELECT account, held - posted, false FROM unnest',
+    to: 'SELECT account, held, false FROM unnest',
+  },
+  {
+    title: 'contested holds do not see what the batch itself gave back',
+    from: 'SELECT d.posted - d.held FROM',
+    to: 'SELECT d.posted FROM',
+  },
+  {
+    title: 'an expired hold can be settled',
+    from: ` AND (w.kind <> 'settle' OR h.expires_at > v_now)`,
+    to: '',
+  },
+  {
+    title: 'an expired hold cannot be refunded',
+    from: `(w.kind <> 'settle' OR h.expires_at > v_now)`,
+    to: '(h.expires_at > v_now)',
+  },
+  { title: 'more than the hold can be charged', from: 'w.charge <= h.amount AND ', to: '' },
+  {
+    title: 'only what was charged is released',
+    from: 'SELECT buyer AS account, -charge AS posted, -amount AS held',
+    to: 'SELECT buyer AS account, -charge AS posted, -charge AS held',
+  },
+  {
+    title: 'the buyer is not charged',
+    from: 'SELECT buyer AS account, -charge AS posted,',
+    to: 'SELECT buyer AS account, 0 AS posted,',
+  },
+  {
+    title: 'the platform gets no fee',
+    from: '      UNION ALL SELECT fees, fee, 0 FROM resolved WHERE fee > 0\n',
+    to: '',
+  },
+  {
+    title: 'the seller gets the fee as well',
+    from: 'SELECT seller, charge - fee, 0',
+    to: 'SELECT seller, charge, 0',
+  },
+  {
+    title: 'the seller waits for more than the fee',
+    from: 'WHERE charge > fee\n',
+    to: 'WHERE charge > fee + 1\n',
+  },
+  {
+    title: 'one leg a seller, however many calls',
+    from: 'sum(posted)::bigint AS posted, sum(held)::bigint AS held FROM legs',
+    to: 'max(posted)::bigint AS posted, sum(held)::bigint AS held FROM legs',
+  },
+  {
+    title: 'a second resolution the other way is told as done',
+    from: `CASE WHEN j.kind = w.kind AND j.amount = w.charge THEN '2' ELSE '3' END`,
+    to: `'2'`,
+  },
+  {
+    title: 'a second settle with another charge is told as done',
+    from: 'j.kind = w.kind AND j.amount = w.charge',
+    to: 'j.kind = w.kind',
+  },
+  { title: 'a retried hold is placed again', from: 'IF p_retry THEN', to: 'IF false THEN' },
+  {
+    title: 'a retried hold that was resolved is placed again',
+    from: 'WHERE o.id IS NOT NULL OR j.id IS NOT NULL',
+    to: 'WHERE o.id IS NOT NULL',
+  },
+  {
+    title: 'an id used for another amount is taken for the same hold',
+    from: 'coalesce(o.amount, j.held) = w.amount AS same',
+    to: 'true AS same',
+  },
+  {
+    title: "an id used for another buyer's hold is taken for the same",
+    from: 'coalesce(o.buyer, j.debit) = w.buyer AND coalesce',
+    to: 'coalesce',
+  },
+  {
+    title: 'a refund does not free its idempotency key',
+    from: '      DELETE FROM idempotency_keys WHERE call_id = ANY (v_freed);\n',
+    to: '      NULL;\n',
+  },
+  {
+    title: 'a settle frees its idempotency key',
+    from: `WHERE keyed AND kind <> 'settle')`,
+    to: 'WHERE keyed)',
+  },
+  {
+    title: 'a taken idempotency key is no obstacle',
+    from: `v_codes[r.ord] := 'k';`,
+    to: 'NULL;',
+  },
+  { title: 'a claim is taken over while it is valid', from: 'WHERE k.expires_at <= v_now;', to: ';' },
+  {
+    title: 'a claim is never free again',
+    from: 'WHERE k.expires_at <= v_now;',
+    to: 'WHERE false;',
+  },
+  {
+    title: 'a refused hold keeps its claim',
+    from: `v_codes[i.ord] NOT IN ('1', '2', 'k')`,
+    to: 'false',
+  },
+  {
+    title: 'a retried hold loses its claim',
+    from: `v_codes[i.ord] NOT IN ('1', '2', 'k')`,
+    to: `v_codes[i.ord] <> '1'`,
+  },
+  {
+    title: 'a refund gives nothing back to the meter',
+    from: 'SELECT array_agg(amount - charge) FROM resolved WHERE meter_id',
+    to: 'SELECT array_agg(0::bigint) FROM resolved WHERE meter_id',
+  },
+  {
+    title: 'the whole hold goes back to the meter, charged or not',
+    from: 'SELECT array_agg(amount - charge) FROM resolved WHERE meter_id',
+    to: 'SELECT array_agg(amount) FROM resolved WHERE meter_id',
+  },
+  {
+    title: 'what another day counted is given back to this one',
+    from: 'FILTER (WHERE g.metered_on = w.day)',
+    to: '',
+  },
+  {
+    title: 'what another month counted is given back to this one',
+    from: `FILTER (WHERE date_trunc('month', g.metered_on) = date_trunc('month', w.day))`,
+    to: '',
+  },
+  {
+    title: 'a hold is given back where our clock says, not where it was counted',
+    from: '(SELECT m.day FROM spend_meters m WHERE m.id = meter)',
+    to: 'v_today',
+  },
+  { title: 'a new day does not begin anew', from: '      used_day = 0,\n', to: '' },
+  {
+    title: 'a new day begins a new month',
+    from: `WHEN date_trunc('month', day) < date_trunc('month', v_today) THEN 0`,
+    to: 'WHEN true THEN 0',
+  },
+  {
+    title: 'a new month does not begin anew',
+    from: `WHEN date_trunc('month', day) < date_trunc('month', v_today) THEN 0`,
+    to: 'WHEN false THEN 0',
+  },
+  {
+    title: 'the day cap is not looked at on the fast path',
+    from: 'm.used_day + n.need > m.cap_day OR m.used_month',
+    to: 'm.used_month',
+  },
+  {
+    title: 'the month cap can be passed by one',
+    from: 'm.used_month + n.need > m.cap_month',
+    to: 'm.used_month + n.need > m.cap_month + 1',
+  },
+  {
+    title: 'the total cap is not looked at where holds are contested',
+    from: 'v_meter.used_total + r.amount > v_meter.cap_total',
+    to: 'false',
+  },
+  {
+    title: 'a contested hold is not counted on its meter',
+    from: `          IF v_code = '1' THEN\n            UPDATE spend_meters`,
+    to: `          IF false THEN\n            UPDATE spend_meters`,
+  },
+  {
+    title: 'an uncontested hold is counted twice on its meter',
+    from: 'AND NOT buyer = ANY (v_contested)\n',
+    to: '\n',
+  },
+  {
+    title: 'refused holds are placed',
+    from: `ttl_ms, code, ord)\n    WHERE code = '1';`,
+    to: `ttl_ms, code, ord)\n    WHERE code IN ('1', '0');`,
+  },
+  {
+    title: 'a hold is not held',
+    from: 'SELECT buyer, 0, amount FROM unnest',
+    to: 'SELECT buyer, 0, 0 FROM unnest',
+  },
+  {
+    title: 'holds come before resolutions in what a buyer can spend',
+    from: 'ORDER BY w.buyer, w.ord',
+    to: 'ORDER BY w.buyer, w.ord DESC',
+  },
+  {
+    title: 'a leg to nowhere is dropped silently',
+    from: 'IF v_changed <> v_expected THEN',
+    to: 'IF false THEN',
+  },
+  {
+    title: 'the sweeper takes holds that are not expired',
+    of: 'ledger_expire',
+    from: 'h.expires_at <= clock_timestamp()',
+    to: 'true',
+  },
+  {
+    title: 'the sweeper takes more than it was told to',
+    of: 'ledger_expire',
+    from: 'LIMIT p_limit',
+    to: 'LIMIT p_limit + 1',
+  },
+  {
+    title: 'a transfer is made twice',
+    of: 'ledger_transfer',
+    from: 'UPDATE ledger_accounts SET posted = posted + p_amount',
+    to: 'UPDATE ledger_accounts SET posted = posted + p_amount * 2',
+  },
+];
+
+let books: Books;
+before(async () => {
+  books = await openBooks();
+});
+after(() => books.close());
+
+describe('the checks notice every seeded mistake in the SQL', () => {
+  test('and have nothing to say about the function as it is', async () => {
+    assert.equal(await findFault(), undefined);
+  });
+
+  for (const mutant of MUTANTS) {
+    test(mutant.title, async () => {
+      const original = await readFunction(mutant.of ?? 'ledger_apply');
+      assert.equal(original.split(mutant.from).length, 2, 'the text to change is there once');
+      await books.client.query(original.replace(mutant.from, () => mutant.to));
+      try {
+        assert.notEqual(await findFault(), undefined, 'nothing noticed it');
+      } finally {
+        await books.client.query(original);
+        // A mutant may leave what the next check would stumble over.
+        await books.client.query('TRUNCATE ledger_holds, idempotency_keys');
+      }
+    });
+  }
+});
+
+/** The first row or history that does not end as it should. */
+async function findFault(): Promise<string | undefined> {
+  try {
+    for (const row of ROWS) await playRow(books, row);
+    await payStranger();
+    await fc.assert(
+      fc.asyncProperty(commands, (wanted) => playCommands(books, wanted)),
+      { numRuns: 60, seed: 20_260_101, endOnFailure: true },
+    );
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** A leg to an account that does not exist must stop the statement, and not vanish. */
+async function payStranger(): Promise<void> {
+  const world = await books.openWorld([10n]);
+  const id = 'f'.repeat(32);
+  const hold = [{ id, buyer: world.buyers[0] ?? 0n, amount: 5n, seller: 9_000_000_000n }];
+  assert.equal((await books.apply(world, { isRetry: false, resolve: [], hold })).hold, '1');
+  const resolve = [{ id, kind: 'settle' as const, charge: 5n, fee: 0n }];
+  await assert.rejects(books.apply(world, { isRetry: false, resolve, hold: [] }), { code: '23503' });
+  const refund = [{ id, kind: 'refund' as const, charge: 0n, fee: 0n }];
+  // The journal keeps the id: the next time it is another stranger's.
+  await books.client.query('DELETE FROM ledger_holds WHERE id = $1', [id]);
+  await books.client.query('UPDATE ledger_accounts SET held = 0 WHERE id = $1', [world.buyers[0]]);
+  assert.equal((await books.apply(world, { isRetry: false, resolve: refund, hold: [] })).resolve, '0');
+}
