@@ -18,6 +18,7 @@ CREATE TABLE "calls" (
 	"currency" text NOT NULL,
 	"wire" text NOT NULL,
 	"outcome" text NOT NULL,
+	"replay_of" uuid,
 	"code" text,
 	"held_micros" bigint NOT NULL,
 	"charged_micros" bigint NOT NULL,
@@ -27,12 +28,13 @@ CREATE TABLE "calls" (
 	"upstream_ms" integer,
 	"started_at" timestamp with time zone NOT NULL,
 	"ended_at" timestamp with time zone NOT NULL,
-	CONSTRAINT "calls_outcome_is_known" CHECK ("calls"."outcome" in ('settled', 'refunded', 'refused')),
+	CONSTRAINT "calls_outcome_is_known" CHECK ("calls"."outcome" in ('settled', 'refunded', 'refused', 'replayed')),
 	CONSTRAINT "calls_charge_at_most_the_hold" CHECK ("calls"."charged_micros" between 0 and "calls"."held_micros"),
 	CONSTRAINT "calls_fee_is_part_of_charge" CHECK ("calls"."fee_micros" between 0 and "calls"."charged_micros"),
 	CONSTRAINT "calls_charge_only_when_settled" CHECK ("calls"."outcome" = 'settled' or "calls"."charged_micros" = 0),
-	CONSTRAINT "calls_hold_nothing_when_refused" CHECK ("calls"."outcome" <> 'refused' or "calls"."held_micros" = 0),
-	CONSTRAINT "calls_code_says_why_not_settled" CHECK (("calls"."outcome" = 'settled') = ("calls"."code" is null))
+	CONSTRAINT "calls_hold_only_when_settled_or_refunded" CHECK ("calls"."outcome" in ('settled', 'refunded') or "calls"."held_micros" = 0),
+	CONSTRAINT "calls_replay_names_the_call" CHECK (("calls"."outcome" = 'replayed') = ("calls"."replay_of" is not null)),
+	CONSTRAINT "calls_code_says_why_there_is_no_answer" CHECK (("calls"."outcome" in ('settled', 'replayed')) = ("calls"."code" is null))
 );
 --> statement-breakpoint
 CREATE TABLE "agent_versions" (

@@ -9,6 +9,7 @@ import { judge, type Verdict } from './outcome.ts';
 import type { Call } from './paid-call.ts';
 import type { HoldPlaced } from './place-hold.ts';
 import { receiptOf } from './receipt.ts';
+import { recordEnd } from './record-end.ts';
 import type { RunningCall } from './running-calls.ts';
 
 /**
@@ -96,11 +97,14 @@ async function settle(
     deps,
   );
   const answer = { output: verdict.output, ...(verdict.content ? { content: verdict.content } : {}) };
-  // Before the money moves: a paid answer that a key may ask for again must be there to be given. Should we
+  // Before the money moves: a paid answer that somebody may come for must be there to be given. Should we
   // crash in between, the sweeper refunds and frees the key, and nobody finds the stored answer.
-  if (call.request.idempotencyKey !== undefined) {
+  const keepFirst = call.request.idempotencyKey !== undefined || !running.hasBuyer();
+  if (keepFirst) {
     try {
-      await deps.results.keep(ownerOf(call), { answer, receipt });
+      await alone.announced;
+      if (running.hasBuyer()) await deps.results.keep(ownerOf(call), { answer, receipt });
+      else await deps.results.keepForHandover(ownerOf(call), { answer, receipt });
     } catch (error) {
       return refund(call, hold, failure(call, error, deps), deps);
     }
@@ -109,7 +113,7 @@ async function settle(
   const resolved = await deps.ledger.settle(call.callId, chargedMicros, feeMicros);
   if (resolved.kind === 'lost') {
     // Nobody paid for it, so nobody may come and fetch it.
-    if (call.request.idempotencyKey !== undefined) {
+    if (keepFirst) {
       await orLog(deps.results.drop(call.callId), 'an unpaid answer is still kept', call, deps);
     }
     return refund(
@@ -135,7 +139,8 @@ async function settle(
       : deps.results.keepForHandover(ownerOf(call), { answer, receipt });
     await orLog(kept, 'an answer could not be kept', call, deps);
   }
-  recordEnd(call, null, { held: hold.heldMicros, charged: chargedMicros, fee: feeMicros }, isDelivered, deps);
+  const { heldMicros } = hold;
+  recordEnd(call, { outcome: 'settled', heldMicros, chargedMicros, feeMicros, isDelivered }, deps);
   return { kind: 'answer', answer, receipt, isReplay: false };
 }
 
@@ -153,13 +158,7 @@ async function refund(
     { outcome: 'refunded', heldMicros: hold.heldMicros, chargedMicros: 0n, feeMicros: 0n },
     deps,
   );
-  recordEnd(
-    call,
-    verdict.problem.code,
-    { held: hold.heldMicros, charged: 0n, fee: 0n },
-    !call.request.signal.aborted,
-    deps,
-  );
+  recordEnd(call, { outcome: 'refunded', heldMicros: hold.heldMicros, code: verdict.problem.code }, deps);
   const { content } = verdict;
   return { kind: 'problem', problem: verdict.problem, ...(content ? { content } : {}), receipt };
 }
@@ -192,43 +191,4 @@ function actualPrice(price: Price, usage: Usage | undefined, heldMicros: bigint)
 
 function ownerOf(call: Call) {
   return { callId: call.callId, keyId: call.caller.keyId, requestHash: call.requestHash ?? call.callId };
-}
-
-function recordEnd(
-  call: Call,
-  code: Problem['code'] | null,
-  micros: { held: bigint; charged: bigint; fee: bigint },
-  isDelivered: boolean,
-  deps: CallDeps,
-): void {
-  const { caller, request, agent } = call;
-  deps.recorder.record({
-    id: call.callId,
-    organizationId: caller.organizationId,
-    keyId: caller.keyId,
-    agentId: agent.id,
-    agentVersion: agent.version,
-    currency: caller.currency,
-    wire: request.wire,
-    outcome: code === null ? 'settled' : 'refunded',
-    code,
-    heldMicros: micros.held,
-    chargedMicros: micros.charged,
-    feeMicros: micros.fee,
-    requestId: request.requestId,
-    isDelivered,
-    upstreamMs: call.upstreamMs === undefined ? null : Math.round(call.upstreamMs),
-    startedAt: call.startedAt,
-    endedAt: new Date(deps.clock.now()),
-  });
-  deps.onEnded({
-    result: code ?? 'settled',
-    wire: request.wire,
-    heldMicros: micros.held,
-    chargedMicros: micros.charged,
-    feeMicros: micros.fee,
-    totalMs: deps.clock.elapsed() - call.startedElapsed,
-    holdMs: call.holdMs,
-    upstreamMs: call.upstreamMs,
-  });
 }

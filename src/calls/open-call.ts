@@ -8,7 +8,9 @@ import { markDelivered } from './records.ts';
 import type { StoredResult } from './results.ts';
 import { idempotencyConflict, type RunningCall } from './running-calls.ts';
 
-export type OpenedCall = { kind: 'new' } | { kind: 'replay'; result: CallResult };
+type Replay = Extract<CallResult, { kind: 'answer' }>;
+
+export type OpenedCall = { kind: 'new' } | { kind: 'replay'; result: Replay };
 
 const LOOK_AGAIN_FIRST_MS = 25;
 const LOOK_AGAIN_MOST_MS = 500;
@@ -60,6 +62,6 @@ async function findEarlier(
   }
 }
 
-function replayOf({ answer, receipt }: StoredResult): CallResult {
+function replayOf({ answer, receipt }: StoredResult): Replay {
   return { kind: 'answer', answer, receipt, isReplay: true };
 }

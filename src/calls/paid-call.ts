@@ -12,6 +12,7 @@ import type { CallDeps } from './deps.ts';
 import { runHeldCall } from './held-call.ts';
 import { openCall } from './open-call.ts';
 import { placeHold, type HoldPlaced } from './place-hold.ts';
+import { recordEnd } from './record-end.ts';
 import type { RunningCall } from './running-calls.ts';
 
 /** One attempt at a paid call: what was asked, by whom, and what has been learned about it so far. */
@@ -69,7 +70,13 @@ export async function handlePaidCall(
       requestHash: call.requestHash,
     };
     const buyer = { signal: request.signal, onChunk: request.onChunk };
-    return await deps.running.share(call.callId, identity, buyer, (running) => makeCall(call, running, deps));
+    let isOwn = false;
+    const result = await deps.running.share(call.callId, identity, buyer, (running) => {
+      isOwn = true;
+      return makeCall(call, running, deps);
+    });
+    if (!isOwn) recordJoined(call, result, deps);
+    return result;
   } catch (error) {
     return refuse(attempt, error, deps);
   }
@@ -79,7 +86,10 @@ async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promi
   try {
     for (;;) {
       const opened = await openCall(call, running, deps);
-      if (opened.kind === 'replay') return opened.result;
+      if (opened.kind === 'replay') {
+        recordEnd(call, { outcome: 'replayed', replayOf: opened.result.receipt.call_id }, deps);
+        return opened.result;
+      }
 
       const entry = await deps.gate.enter({
         caller: call.caller,
@@ -110,6 +120,17 @@ async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promi
   } catch (error) {
     return refuse(call, error, deps);
   }
+}
+
+/** The call another request was already making: it is that one that is paid for. */
+function recordJoined(call: Call, result: CallResult, deps: CallDeps): void {
+  recordEnd(
+    call,
+    result.kind === 'answer'
+      ? { outcome: 'replayed', replayOf: result.receipt.call_id }
+      : { outcome: 'refused', code: result.problem.code },
+    deps,
+  );
 }
 
 /** Hidden, suspended, filtered out or never there: the answer is the same, so it tells nothing. */
@@ -172,41 +193,8 @@ function refuse(attempt: Attempt, error: unknown, deps: CallDeps): CallResult {
       error: describe(problem.cause ?? problem),
     });
   }
-  const { caller, request, agent } = attempt;
-  deps.recorder.record({
-    id: attempt.callId,
-    organizationId: caller.organizationId,
-    keyId: caller.keyId,
-    agentId: printable(request.agentId),
-    agentVersion: agent?.version,
-    currency: caller.currency,
-    wire: request.wire,
-    outcome: 'refused',
-    code: problem.code,
-    heldMicros: 0n,
-    chargedMicros: 0n,
-    feeMicros: 0n,
-    requestId: request.requestId,
-    isDelivered: !request.signal.aborted,
-    startedAt: attempt.startedAt,
-    endedAt: new Date(deps.clock.now()),
-  });
-  deps.onEnded({
-    result: problem.code,
-    wire: request.wire,
-    heldMicros: 0n,
-    chargedMicros: 0n,
-    feeMicros: 0n,
-    totalMs: deps.clock.elapsed() - attempt.startedElapsed,
-    holdMs: attempt.holdMs,
-    upstreamMs: attempt.upstreamMs,
-  });
+  recordEnd(attempt, { outcome: 'refused', code: problem.code }, deps);
   return { kind: 'problem', problem };
-}
-
-/** What was asked for may be any text; what is written down is short and plain. */
-function printable(agentId: string): string {
-  return agentId.slice(0, 64).replace(/[^\x20-\x7e]/g, '?');
 }
 
 function describe(error: unknown): string {

@@ -49,6 +49,7 @@ const COLUMNS = [
   ['currency', 'text', (r) => r.currency],
   ['wire', 'text', (r) => r.wire],
   ['outcome', 'text', (r) => r.outcome],
+  ['replay_of', 'uuid', (r) => r.replayOf ?? null],
   ['code', 'text', (r) => r.code ?? null],
   ['held_micros', 'bigint', (r) => r.heldMicros.toString()],
   ['charged_micros', 'bigint', (r) => r.chargedMicros.toString()],
@@ -97,6 +98,8 @@ function isFaultOfRecord(error: unknown): boolean {
   return error instanceof Error && 'code' in error && /^2[123]/.test(String(error.code));
 }
 
+export type CallOutcome = (typeof calls.$inferSelect)['outcome'];
+
 /** A call as its organization reads it. Amounts are decimal credit strings. */
 export type CallView = {
   call_id: string;
@@ -105,7 +108,9 @@ export type CallView = {
   key_id: string;
   currency: 'live' | 'test';
   wire: string;
-  outcome: 'settled' | 'refunded' | 'refused';
+  outcome: CallOutcome;
+  /** The call whose answer this one was given, free. */
+  replay_of: string | null;
   code: string | null;
   held: string;
   charged: string;
@@ -139,7 +144,7 @@ export async function listCalls(
   page: {
     organizationId: string | undefined;
     agentId: string | undefined;
-    outcome: 'settled' | 'refunded' | 'refused' | undefined;
+    outcome: CallOutcome | undefined;
     before: string | undefined;
     limit: number;
   },
@@ -182,6 +187,7 @@ function viewOf(row: typeof calls.$inferSelect): CallView {
     currency: row.currency,
     wire: row.wire,
     outcome: row.outcome,
+    replay_of: row.replayOf === null ? null : idOfUuid('call', row.replayOf),
     code: row.code,
     held: formatCredits(row.heldMicros),
     charged: formatCredits(row.chargedMicros),

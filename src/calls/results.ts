@@ -129,7 +129,13 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
       const [row] = await db
         .update(callResults)
         .set({ handoverUntil: null })
-        .where(and(eq(callResults.callId, uuid(callId)), isNotNull(callResults.answer)))
+        .where(
+          and(
+            eq(callResults.callId, uuid(callId)),
+            isNotNull(callResults.answer),
+            gt(callResults.expiresAt, sql`now()`),
+          ),
+        )
         .returning();
       return row?.answer && row.receipt ? { answer: row.answer, receipt: row.receipt } : undefined;
     },

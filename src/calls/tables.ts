@@ -30,7 +30,9 @@ export const calls = pgTable(
     agentVersion: text(),
     currency: text({ enum: ['live', 'test'] }).notNull(),
     wire: text({ enum: ['mcp', 'rest', 'sweeper'] }).notNull(),
-    outcome: text({ enum: ['settled', 'refunded', 'refused'] }).notNull(),
+    outcome: text({ enum: ['settled', 'refunded', 'refused', 'replayed'] }).notNull(),
+    /** The call whose answer was given again, free, when this one was `replayed`. */
+    replayOf: uuid(),
     /** The problem code, unless the call was settled. */
     code: text(),
     heldMicros: micros().notNull(),
@@ -45,12 +47,22 @@ export const calls = pgTable(
   },
   (table) => [
     index('calls_by_organization').on(table.organizationId, table.id),
-    check('calls_outcome_is_known', sql`${table.outcome} in ('settled', 'refunded', 'refused')`),
+    check('calls_outcome_is_known', sql`${table.outcome} in ('settled', 'refunded', 'refused', 'replayed')`),
     check('calls_charge_at_most_the_hold', sql`${table.chargedMicros} between 0 and ${table.heldMicros}`),
     check('calls_fee_is_part_of_charge', sql`${table.feeMicros} between 0 and ${table.chargedMicros}`),
     check('calls_charge_only_when_settled', sql`${table.outcome} = 'settled' or ${table.chargedMicros} = 0`),
-    check('calls_hold_nothing_when_refused', sql`${table.outcome} <> 'refused' or ${table.heldMicros} = 0`),
-    check('calls_code_says_why_not_settled', sql`(${table.outcome} = 'settled') = (${table.code} is null)`),
+    check(
+      'calls_hold_only_when_settled_or_refunded',
+      sql`${table.outcome} in ('settled', 'refunded') or ${table.heldMicros} = 0`,
+    ),
+    check(
+      'calls_replay_names_the_call',
+      sql`(${table.outcome} = 'replayed') = (${table.replayOf} is not null)`,
+    ),
+    check(
+      'calls_code_says_why_there_is_no_answer',
+      sql`(${table.outcome} in ('settled', 'replayed')) = (${table.code} is null)`,
+    ),
   ],
 );
 

@@ -10,7 +10,7 @@ import { receiptOut } from './call-answer.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { agentIdIn, amountOut, badCursor, cursorIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
 
-const OUTCOMES = ['settled', 'refunded', 'refused'] as const;
+const OUTCOMES = ['settled', 'refunded', 'refused', 'replayed'] as const;
 
 const callOut = z
   .object({
@@ -21,6 +21,7 @@ const callOut = z
     currency: z.enum(['live', 'test']),
     wire: z.string(),
     outcome: z.enum(OUTCOMES),
+    replay_of: z.string().nullable(),
     code: z.string().nullable(),
     held: amountOut,
     charged: amountOut,

@@ -334,7 +334,7 @@ function codesInOrder(items: Item[], batch: Batch, settleCodes: string, holdCode
  */
 function isOutcomeUnknown(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return !/^[0-9A-Z]{5}$/.test(code) || /^(08|40|53|57|55P03|58)/.test(code) || code === 'EPIPE';
+  return !/^[0-9A-Z]{5}$/.test(code) || /^(08|25006|40|53|57|55P03|58)/.test(code) || code === 'EPIPE';
 }
 
 function messageOf(error: unknown): string {

@@ -5,7 +5,7 @@ const AGENT_ID = { type: 'string', description: 'The agent, e.g. "agt_pdf_summar
 const CREDITS = {
   type: 'string',
   description: 'An amount of credits as a decimal, e.g. "12.5". 1 credit is US$0.01.',
-  pattern: '^(0|[1-9][0-9]{0,12})(\\.[0-9]{1,6})?$',
+  pattern: '^(0|[1-9][0-9]{0,11})(\\.[0-9]{1,6})?$',
 };
 
 type MetaTool = {

@@ -14,7 +14,7 @@ export function addCalls(program: Command, { environment }: Runtime): void {
 
   addCommand(calls, 'list', 'calls, newest first')
     .option('--agent <agent>', 'only of this agent')
-    .option('--outcome <outcome>', 'only settled, refunded or refused ones')
+    .option('--outcome <outcome>', 'only settled, refunded, refused or replayed ones')
     .option('--limit <count>', 'how many', wholeNumber(1, 10_000), USUALLY_SHOWN)
     .addHelpText(
       'after',

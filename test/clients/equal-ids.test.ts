@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
+import { after, before, test } from 'node:test';
+import { startRestGateway, type Member, type RestGateway } from '../http/rest-gateway.ts';
+import { connectHost, HOST_KINDS, type Host } from '../mcp/hosts.ts';
+import { manifestOf } from '../support/gateway.ts';
+
+const HOSTS = 200;
+const KEYS = 10;
+
+let rest: RestGateway;
+let seller: Server;
+let buyers: Member[];
+/** The seller answers nobody before all have asked, and then the last first. */
+let waiting: { text: string; response: ServerResponse }[] = [];
+
+before(async () => {
+  rest = await startRestGateway();
+  seller = createServer((request, response) => {
+    void json(request).then((input) => {
+      const { text } = input as { text: string };
+      waiting.push({ text, response });
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write(`event: chunk\ndata: ${JSON.stringify(`working on ${text}`)}\n\n`);
+      if (waiting.length === HOSTS) answerAll();
+    });
+  });
+  seller.listen(0, '127.0.0.1');
+  await once(seller, 'listening');
+  const url = `http://127.0.0.1:${(seller.address() as AddressInfo).port}/`;
+  await rest.publish(manifestOf('vault', url, { capabilities: { streaming: true } }), 80);
+  const wish = { ratePerMinute: 100_000, maxConcurrent: 1_000 };
+  buyers = await Promise.all(Array.from({ length: KEYS }, () => rest.newMember('2000', wish)));
+});
+
+after(async () => {
+  await rest?.close();
+  seller?.closeAllConnections();
+  seller?.close();
+});
+
+function answerAll(): void {
+  for (const { text, response } of waiting.toReversed()) {
+    response.end(`event: done\ndata: ${JSON.stringify({ output: { text } })}\n\n`);
+  }
+  waiting = [];
+}
+
+test('two hundred hosts with equal request ids and progress tokens never see each other’s answers', async () => {
+  const hosts = await Promise.all(
+    Array.from({ length: HOSTS }, (_, index) =>
+      connectHost(HOST_KINDS[index % HOST_KINDS.length] ?? 'SDK 1.x', `${rest.url}/mcp`, {
+        authorization: `Bearer ${buyers[Math.floor(index / HOST_KINDS.length) % KEYS]?.key}`,
+      }),
+    ),
+  );
+  try {
+    // Every host of a kind has sent as many requests as the others, so its next id, and its token, are theirs too.
+    const seen = await Promise.all(hosts.map((host, index) => callVault(host, `secret ${index}`)));
+    assert.deepEqual(
+      seen,
+      hosts.map((_, index) => ({ text: `secret ${index}`, heard: [`working on secret ${index}`] })),
+    );
+  } finally {
+    await Promise.all(hosts.map((host) => host.close()));
+  }
+  for (const { key } of buyers) {
+    const { body } = await rest.send('GET', '/v1/billing/balance', { key });
+    assert.deepEqual([body.credits, body.escrow_credits], [String(2000 - (5 * HOSTS) / KEYS), '0']);
+  }
+});
+
+test('two hundred requests with one id, of one key, get two hundred answers', async () => {
+  const key = buyers[0]?.key ?? '';
+  const answers = await Promise.all(
+    Array.from({ length: HOSTS }, async (_, index) => {
+      const params = {
+        name: 'sentinel_agt_vault_v1',
+        arguments: { text: `own ${index}` },
+        _meta: { progressToken: 0 },
+      };
+      const { text } = await rest.send('POST', '/mcp', {
+        key,
+        body: { jsonrpc: '2.0', id: 0, method: 'tools/call', params },
+        headers: { accept: 'application/json, text/event-stream' },
+      });
+      return [...text.matchAll(/(?:working on |"structuredContent":\{"text":")([^"]+)"/g)].map(
+        ([, secret]) => secret,
+      );
+    }),
+  );
+  assert.deepEqual(
+    answers,
+    Array.from({ length: HOSTS }, (_, index) => [`own ${index}`, `own ${index}`]),
+  );
+});
+
+async function callVault(host: Host, secret: string): Promise<{ text: unknown; heard: string[] }> {
+  const heard: string[] = [];
+  const result = await host.callTool(
+    'sentinel_agt_vault_v1',
+    { text: secret },
+    { onprogress: (message) => heard.push(message) },
+  );
+  return { text: result.structuredContent?.['text'], heard };
+}
