@@ -48,13 +48,7 @@ export async function handlePaidCall(
   caller: Caller,
   deps: CallDeps,
 ): Promise<CallResult> {
-  const attempt: Attempt = {
-    callId: newId('call'),
-    request,
-    caller,
-    startedAt: new Date(deps.clock.now()),
-    startedElapsed: deps.clock.elapsed(),
-  };
+  const attempt = beginAttempt(request, caller, deps);
   try {
     assertScope(caller, 'agents:invoke');
     attempt.agent = findAgent(request, deps);
@@ -80,6 +74,29 @@ export async function handlePaidCall(
   } catch (error) {
     return refuse(attempt, error, deps);
   }
+}
+
+/**
+ * Refuses a call whose wire could not even read its terms: recorded like every other refusal, and formatted
+ * by the wire like every other answer.
+ */
+export function refusePaidCall(
+  request: PaidCallRequest,
+  caller: Caller,
+  problem: Problem,
+  deps: CallDeps,
+): CallResult {
+  return refuse(beginAttempt(request, caller, deps), problem, deps);
+}
+
+function beginAttempt(request: PaidCallRequest, caller: Caller, deps: CallDeps): Attempt {
+  return {
+    callId: newId('call'),
+    request,
+    caller,
+    startedAt: new Date(deps.clock.now()),
+    startedElapsed: deps.clock.elapsed(),
+  };
 }
 
 async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promise<CallResult> {

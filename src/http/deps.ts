@@ -36,4 +36,12 @@ export type HttpDeps = {
 };
 
 /** What every handler can ask the context for; `caller` only behind `signedIn`. */
-export type HttpEnv = { Variables: { requestId: string; caller: Caller } };
+export type HttpEnv = {
+  Variables: {
+    requestId: string;
+    caller: Caller;
+    /** The headers every plain answer has, for whoever makes its answer with them and says so by `isDressed`. */
+    plainHeaders?: Record<string, string>;
+    isDressed?: boolean;
+  };
+};

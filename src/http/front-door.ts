@@ -22,6 +22,7 @@ const ALLOWED_HEADERS = [
 ];
 const EXPOSED_HEADERS = 'Mcp-Session-Id, WWW-Authenticate, X-Request-Id, Retry-After, Link';
 const ALLOWED_METHODS = 'GET, POST, PUT, DELETE, OPTIONS';
+const PLAIN_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
 const PREFLIGHT_SECONDS = '600';
 
 /**
@@ -41,13 +42,20 @@ export function frontDoor(
     const refused = refusalOf(c, origin, allowed);
     if (refused) c.res = problemResponse(c, refused);
     else if (isPreflight(c, origin)) c.res = answerPreflight(c);
-    else await next();
+    else {
+      // The busiest answers are made with these headers from the start, because adding them to an answer
+      // that is there already costs several times as much.
+      if (origin === undefined) c.set('plainHeaders', { ...PLAIN_HEADERS, 'x-request-id': requestId });
+      await next();
+    }
 
+    if (c.get('isDressed') === true) return;
     const { headers } = c.res;
-    headers.set('x-request-id', requestId);
-    headers.set('x-content-type-options', 'nosniff');
     // What a key may see is for that key alone; whoever may be cached says so.
-    if (!headers.has('cache-control')) headers.set('cache-control', 'no-store');
+    for (const [name, value] of Object.entries(PLAIN_HEADERS)) {
+      if (!headers.has(name)) headers.set(name, value);
+    }
+    headers.set('x-request-id', requestId);
     if (origin === undefined) return;
     headers.append('vary', 'Origin');
     if (refused?.code === 'HOST_NOT_ALLOWED') return;

@@ -20,7 +20,7 @@ export const JSON_HEADERS = { 'content-type': 'application/json' };
  * listens, and must not throw; `onGone` hears that the reader of a stream has left.
  */
 export function answerAsItComes(
-  form: AnswerForm & { progressToken: RequestId | undefined },
+  form: AnswerForm & { progressToken: RequestId | undefined; jsonHeaders: () => Record<string, string> },
   pulse: Pulse,
   onGone: () => void,
   run: (onChunk: ((chunk: string) => void) | undefined) => Promise<string>,
@@ -45,7 +45,7 @@ export function answerAsItComes(
 
     async function finish(answer: string): Promise<void> {
       if (stream === undefined) {
-        resolve(new Response(answer, { headers: JSON_HEADERS }));
+        resolve(new Response(answer, { headers: form.jsonHeaders() }));
         return;
       }
       // The 1.x client forgets who listens for progress as soon as it reads the result: in one read with it,

@@ -1,7 +1,9 @@
 import type { Json, JsonObject } from '../base/json.ts';
-import { handlePaidCall } from '../calls/paid-call.ts';
+import { Problem } from '../base/problem.ts';
+import type { PaidCallRequest } from '../calls/call.ts';
+import { handlePaidCall, refusePaidCall } from '../calls/paid-call.ts';
 import type { Connection } from './connection.ts';
-import { readTerms, type GivenTerm } from './purchase-terms.ts';
+import { readTerms, type GivenTerm, type PurchaseTerms } from './purchase-terms.ts';
 import type { McpDeps, ToolCall } from './tool-call.ts';
 import { formatCallResult, type ToolResult } from './tool-result.ts';
 
@@ -13,7 +15,7 @@ export type Purchase = {
   maxCredits: Json | undefined;
 };
 
-/** The paid call, under the connection's filters. Throws Problem when its terms cannot be read. */
+/** The paid call, under the connection's filters. Terms that cannot be read are a refusal like any other. */
 export async function callAgent(
   purchase: Purchase,
   call: ToolCall,
@@ -21,32 +23,40 @@ export async function callAgent(
   deps: McpDeps,
 ): Promise<ToolResult> {
   const { caller, view } = connection;
-  const terms = readTerms({
-    idempotencyKeys: [
-      { from: 'the header Idempotency-Key', value: call.idempotencyHeader },
-      metaTerm(call.meta, 'xyz.sentinel/idempotency-key'),
-      { from: 'idempotency_key', value: purchase.idempotencyKey },
-    ],
-    maxCredits: [
-      metaTerm(call.meta, 'xyz.sentinel/max-credits'),
-      { from: 'max_credits', value: purchase.maxCredits },
-    ],
-  });
-  const result = await handlePaidCall(
-    {
-      agentId: purchase.agentId,
-      input: purchase.input,
-      filters: view.filters,
-      wire: 'mcp',
-      requestId: call.requestId,
-      signal: call.signal,
-      ...(call.onChunk ? { onChunk: call.onChunk } : {}),
-      ...terms,
-    },
-    caller,
-    deps.calls,
-  );
+  const request: PaidCallRequest = {
+    agentId: purchase.agentId,
+    input: purchase.input,
+    filters: view.filters,
+    wire: 'mcp',
+    requestId: call.requestId,
+    signal: call.signal,
+    ...(call.onChunk ? { onChunk: call.onChunk } : {}),
+  };
+  const terms = termsOf(purchase, call);
+  const result =
+    terms instanceof Problem
+      ? refusePaidCall(request, caller, terms, deps.calls)
+      : await handlePaidCall({ ...request, ...terms }, caller, deps.calls);
   return formatCallResult(result);
+}
+
+function termsOf(purchase: Purchase, call: ToolCall): PurchaseTerms | Problem {
+  try {
+    return readTerms({
+      idempotencyKeys: [
+        { from: 'the header Idempotency-Key', value: call.idempotencyHeader },
+        metaTerm(call.meta, 'xyz.sentinel/idempotency-key'),
+        { from: 'idempotency_key', value: purchase.idempotencyKey },
+      ],
+      maxCredits: [
+        metaTerm(call.meta, 'xyz.sentinel/max-credits'),
+        { from: 'max_credits', value: purchase.maxCredits },
+      ],
+    });
+  } catch (error) {
+    if (error instanceof Problem) return error;
+    throw error;
+  }
 }
 
 function metaTerm(meta: JsonObject | undefined, name: string): GivenTerm {

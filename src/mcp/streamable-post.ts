@@ -44,8 +44,12 @@ export async function readMessage(c: Context): Promise<Message | MessageFault | 
   if (!isJsonType(c.req.header('content-type')))
     return refuse(415, 'Unsupported Media Type: Content-Type must be application/json in UTF-8.');
   const bytes = await readBody(c.req.raw);
-  if (bytes === undefined)
-    return refuse(413, `Payload Too Large: a body has at most ${MAX_BODY_BYTES} bytes.`);
+  if (bytes === undefined) {
+    const answer = refuse(413, `Payload Too Large: a body has at most ${MAX_BODY_BYTES} bytes.`);
+    // The rest of a body nobody reads would be taken for the next request of its connection.
+    answer.headers.set('connection', 'close');
+    return answer;
+  }
   return parseMessage(bytes);
 }
 
@@ -73,7 +77,7 @@ async function answerHot(
   };
   if (request.method === 'tools/list' && form.json) {
     const answer = await hotPath.answer(request, connection, { ...wire, signal: NEVER });
-    return new Response(answer, { headers: JSON_HEADERS });
+    return new Response(answer, { headers: jsonHeaders(c) });
   }
   // Ends the call when the client hangs up, takes the request back, or stops reading its stream.
   const abort = new AbortController();
@@ -84,14 +88,30 @@ async function answerHot(
   const landed = era === 'legacy' ? inFlight.add(connection.caller.keyId, request.id, abort) : undefined;
 
   const progressToken = progressTokenOf(request);
-  return answerAsItComes({ ...form, progressToken }, pulse, cancel, async (onChunk) => {
-    try {
-      return await hotPath.answer(request, connection, { ...wire, signal: abort.signal, onChunk });
-    } finally {
-      landed?.();
-      hungUp.removeEventListener('abort', cancel);
-    }
-  });
+  return answerAsItComes(
+    { ...form, progressToken, jsonHeaders: () => jsonHeaders(c) },
+    pulse,
+    cancel,
+    async (onChunk) => {
+      try {
+        return await hotPath.answer(request, connection, { ...wire, signal: abort.signal, onChunk });
+      } finally {
+        landed?.();
+        hungUp.removeEventListener('abort', cancel);
+      }
+    },
+  );
+}
+
+/**
+ * The headers of a JSON answer. Where the app around us says what every answer carries, it is made with them
+ * and marked as dressed.
+ */
+function jsonHeaders(c: Context): Record<string, string> {
+  const plain: unknown = c.get('plainHeaders' as never);
+  if (typeof plain !== 'object' || plain === null) return JSON_HEADERS;
+  c.set('isDressed' as never, true as never);
+  return { ...plain, ...JSON_HEADERS };
 }
 
 const NEVER = new AbortController().signal;

@@ -118,6 +118,26 @@ test('fifty identical calls at once through two processes are one purchase', asy
   assert.equal(await spent(caller), 10n * CREDIT);
 });
 
+test('a replayed and a joined call leave a record of their own that names the paid one', async () => {
+  const caller = await world.newCaller('100');
+  const agentId = await world.publish();
+  world.seller.automatic = undefined;
+  const first = call(world.process, caller, agentId, { idempotencyKey });
+  const visit = await world.seller.visit(0);
+  const joined = call(world.process, caller, agentId, { idempotencyKey });
+  visit.answer({ answer: 'once' });
+  await Promise.all([first, joined]);
+  await call(world.process, caller, agentId, { idempotencyKey });
+  const records = await world.records(caller);
+  const paid = records.filter((record) => record.outcome === 'settled');
+  const replays = records.filter((record) => record.outcome === 'replayed');
+  assert.deepEqual([paid.length, replays.length], [1, 2]);
+  for (const replay of replays) {
+    assert.equal(replay.replay_of, paid[0]?.call_id);
+    assert.deepEqual([replay.held, replay.charged, replay.code], ['0', '0', null]);
+  }
+});
+
 test('without a key two equal calls are two purchases, delivered or not joined', async () => {
   const caller = await world.newCaller('100');
   const agentId = await world.publish({ capabilities: { idempotent: true } });

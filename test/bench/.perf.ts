@@ -1,0 +1,17 @@
+import { fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createBenchDatabase } from './bench-database.ts';
+import { startChild } from './child.ts';
+import { load } from './load.ts';
+const db=await createBenchDatabase(); const up=await startChild('upstream');
+const child=fork('/work/main/test/bench/peers/gateway.ts',[],{env:{...process.env,UPSTREAM:up.url,BENCH_DATABASE:db.url},execArgv:['--perf-basic-prof'],stdio:['ignore','ignore','inherit','ipc']});
+const [facts]=await once(child,'message') as any;
+const h={authorization:`Bearer ${facts.key}`};
+await load(facts.url,facts.tool,{seconds:14,headers:h});
+const perf=spawn('perf',['record','-e','cpu-clock','-F','2000','-p',String(child.pid),'-g','-o','/tmp/perf.data','--','sleep','6'],{stdio:'inherit'});
+child.send('cpu'); const [c0]=await once(child,'message') as any;
+const l=await load(facts.url,facts.tool,{seconds:6,headers:h});
+child.send('cpu'); const [c1]=await once(child,'message') as any;
+if(perf.exitCode===null) await once(perf,'exit');
+console.log(l,'gw us',(c1-c0)/l.total);
+child.disconnect(); await once(child,'exit'); await up.stop(); await db.drop(); process.exit(0);
