@@ -27,6 +27,8 @@ export const LIMITS = {
   databaseConnections: 10,
   /** Unless SENTINEL_SHUTDOWN_GRACE_MS says otherwise. */
   shutdownGraceMs: 30_000,
+  /** How long calls that were aborted at the end of that may take to be refunded. */
+  lastRefundsMs: 5_000,
   /** How long the last answers may take to reach their readers once their calls have ended. */
   lastAnswersMs: 2_000,
   sweepEveryMs: 5_000,

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Hono } from 'hono';
 import { systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
@@ -157,7 +158,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     catalog,
     database,
     close: async (graceMs = LIMITS.shutdownGraceMs) => {
-      await deps.running.drain(graceMs);
+      // A refund that cannot reach the database is tried for ever. What is then still on hold, the sweeper gives back.
+      const lastMs = graceMs + LIMITS.lastRefundsMs;
+      await Promise.race([deps.running.drain(graceMs), wait(lastMs, undefined, { ref: false })]);
+      const left = deps.running.count();
+      if (left > 0) log('error', 'stopped with calls on hold; they will be refunded later', { count: left });
       await housekeeping.stop();
       await ledger.close();
       await deps.recorder.flushed();

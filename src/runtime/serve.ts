@@ -1,5 +1,7 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
+import { Server as NetServer } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Log } from '../base/log.ts';
 import { openDataDirectory, type DataDirectory } from '../db/data-directory.ts';
@@ -13,7 +15,7 @@ import { greeting } from './greeting.ts';
 
 type FetchCallback = NonNullable<Parameters<typeof createAdaptorServer>[0]['fetch']>;
 
-const IDLE_LOOK_MS = 20;
+const LOOK_AGAIN_MS = 20;
 
 export type Running = {
   url: string;
@@ -39,11 +41,12 @@ export async function serve(config: Config, options: { demo: boolean; log: Log }
     const databaseUrl = config.databaseUrl ?? (await startDatabase(directory, log, started));
     await migrate(databaseUrl, log);
 
-    const { server, answerWith } = createSocket();
+    const socket = createSocket();
+    const { server } = socket;
     await listen(server, config);
     const localUrl = originOf(server, config.host);
     const publicUrl = config.publicUrl ?? localUrl;
-    started.push(() => closeServer(server));
+    started.push(() => closeServer(socket));
 
     let demo: Demo | undefined;
     const gateway = await createGateway({
@@ -60,12 +63,12 @@ export async function serve(config: Config, options: { demo: boolean; log: Log }
     // The gateway stops before the socket, over which running calls still answer, and before the demo's agents,
     // which still work for them.
     started.push(() => demo?.close() ?? Promise.resolve());
-    started.push(() => stopGateway(server, gateway, config.shutdownGraceMs));
+    started.push(() => stopGateway(socket, gateway, config.shutdownGraceMs));
     await keepOperatorKey(gateway.database.db, directory.path);
     await keepUrl(directory.path, localUrl);
 
     if (options.demo) demo = await startDemo(gateway, directory.path, log);
-    answerWith(gateway);
+    socket.answerWith(gateway);
     return {
       url: publicUrl,
       greeting: greeting({
@@ -92,7 +95,12 @@ async function startDatabase(
   return postgres.url;
 }
 
-type Socket = { server: Server; answerWith(gateway: Gateway): void };
+type Socket = {
+  server: Server;
+  answerWith(gateway: Gateway): void;
+  /** Answers that are not wholly handed to the operating system yet. */
+  answersUnderWay(): number;
+};
 
 /**
  * The socket opens before the gateway is built, because the gateway's public address may depend on the port
@@ -102,8 +110,15 @@ function createSocket(): Socket {
   let gateway: Gateway | undefined;
   const fetch: FetchCallback = (request, environment) =>
     gateway ? gateway.app.fetch(request, environment) : starting();
+  const server = createAdaptorServer({ fetch }) as Server;
+  let underWay = 0;
+  server.on('request', (_, response) => {
+    underWay += 1;
+    response.once('close', () => (underWay -= 1));
+  });
   return {
-    server: createAdaptorServer({ fetch }) as Server,
+    server,
+    answersUnderWay: () => underWay,
     answerWith: (built) => {
       gateway = built;
     },
@@ -151,22 +166,18 @@ function originOf(server: Server, host: string): string {
 }
 
 /** Stops accepting, lets running calls end within the grace period, then lets go of everything. */
-async function stopGateway(server: Server, gateway: Gateway, graceMs: number): Promise<void> {
-  server.close();
-  server.closeIdleConnections();
+async function stopGateway({ server }: Socket, gateway: Gateway, graceMs: number): Promise<void> {
+  // Not http's own close, which also cuts connections whose answer has been given but is not yet sent.
+  NetServer.prototype.close.call(server);
   await gateway.close(graceMs);
 }
 
 /** A call that has ended is paid for, so its answer gets a moment to be read; streams nobody ends are cut. */
-async function closeServer(server: Server): Promise<void> {
-  const closed = once(server, 'close');
-  // Closing a second time is allowed, and a server that has already closed says so again.
+async function closeServer({ server, answersUnderWay }: Socket): Promise<void> {
+  const deadline = performance.now() + LIMITS.lastAnswersMs;
+  while (answersUnderWay() > 0 && performance.now() < deadline) await wait(LOOK_AGAIN_MS);
+  server.closeAllConnections();
   server.close();
-  const giveUp = setTimeout(() => server.closeAllConnections(), LIMITS.lastAnswersMs);
-  const idle = setInterval(() => server.closeIdleConnections(), IDLE_LOOK_MS);
-  await closed;
-  clearTimeout(giveUp);
-  clearInterval(idle);
 }
 
 function allowedHosts(config: Config, publicUrl: string): string[] {

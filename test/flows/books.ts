@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { idOfUuid } from '../../src/base/ids.ts';
 
@@ -44,9 +45,13 @@ export async function countUnrecorded(databaseUrl: string): Promise<number> {
   return rows[0]?.count ?? 0;
 }
 
-/** Lets two minutes pass for everything a dead gateway left: its holds expire, its records count as missing. */
+/**
+ * Lets time pass for everything a gateway left that was just killed: its holds expire, its records count as
+ * missing. What it had sent may still be at work, so that ends first.
+ */
 export function letTimePass(databaseUrl: string): Promise<void> {
   return withClient(databaseUrl, async (client) => {
+    await sessionsEnded(client);
     await client.query('BEGIN');
     // The journal refuses changes, also from us; moving the clock is not one it knows.
     await client.query('SET LOCAL session_replication_role = replica');
@@ -58,6 +63,15 @@ export function letTimePass(databaseUrl: string): Promise<void> {
     }
     await client.query('COMMIT');
   });
+}
+
+async function sessionsEnded(client: pg.Client): Promise<void> {
+  const others = 'datname = current_database() AND pid <> pg_backend_pid()';
+  for (const deadline = performance.now() + 10_000; performance.now() < deadline; await delay(10)) {
+    const { rows } = await client.query(`SELECT 1 FROM pg_stat_activity WHERE ${others}`);
+    if (rows.length === 0) return;
+  }
+  throw new Error('A killed gateway is still at work in the database.');
 }
 
 export function queryBooks<Row extends pg.QueryResultRow>(databaseUrl: string, sql: string): Promise<Row[]> {

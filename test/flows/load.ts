@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { call, type Outcome } from './market.ts';
 
@@ -22,12 +23,13 @@ export type Load = {
 
 const WORKERS = 12;
 const RETRY_MS = 25;
-const LONGEST_WAIT_MS = 60_000;
+const LONGEST_WAIT_MS = 30_000;
 
 /** `url` is asked before each request: the gateway may have been started again elsewhere. */
 export function startLoad(options: { url: () => string; key: string; agentId: string }): Load {
   const purchases: Purchase[] = [];
-  let isStopped = false;
+  const stopped = new AbortController();
+  let isGivenUp = false;
   let answered = 0;
   let listeners: (() => void)[] = [];
 
@@ -35,7 +37,7 @@ export function startLoad(options: { url: () => string; key: string; agentId: st
     const wire = worker % 2 === 0 ? 'rest' : 'mcp';
     // Half of the buyers insist: the same key again until they have their answer.
     const insists = worker % 4 < 2;
-    for (let round = 0; !isStopped; round += 1) {
+    for (let round = 0; !stopped.signal.aborted; round += 1) {
       const purchase: Purchase = {
         text: `purchase ${worker} ${round}`,
         idempotencyKey: insists ? randomUUID() : undefined,
@@ -58,7 +60,7 @@ export function startLoad(options: { url: () => string; key: string; agentId: st
           break;
         }
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-        if (!insists) break;
+        if (!insists || isGivenUp) break;
       }
     }
   }
@@ -84,8 +86,11 @@ export function startLoad(options: { url: () => string; key: string; agentId: st
       });
     },
     stop: async () => {
-      isStopped = true;
+      stopped.abort();
+      const giveUp = setTimeout(() => (isGivenUp = true), LONGEST_WAIT_MS);
       await Promise.all(workers);
+      clearTimeout(giveUp);
+      assert.ok(!isGivenUp, 'a purchase was tried again and again and never answered');
     },
   };
 }

@@ -222,12 +222,12 @@ test(
   options,
   async () => {
     const buyer = await newBuyer(one, '100000');
-    let isLoading = true;
+    const stopped = new AbortController();
     let answered = 0;
     const failures: Outcome[] = [];
     const workers = Array.from({ length: 12 }, async (_, index) => {
       const { url } = index % 2 === 0 ? one : other;
-      for (let round = 0; isLoading; round += 1) {
+      for (let round = 0; !stopped.signal.aborted; round += 1) {
         const text = `load ${index} ${round}`;
         const outcome = await call(url, wireOf(index >> 1), { key: buyer.key, agentId, text });
         if (outcome.kind === 'answer') answered += 1;
@@ -244,7 +244,7 @@ test(
     redis = await startRedis(redis.port);
     await until(async () => (await limitsOfBoth()).every((limits) => limits === 'shared'), BACK_MS);
     await reach(answered + 100);
-    isLoading = false;
+    stopped.abort();
     await Promise.all(workers);
 
     assert.deepEqual(failures, []);

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -37,12 +38,14 @@ type Page = { items: { call_id: string; charged: string }[] };
 
 let directories: DataDirectories;
 let database: TestDatabase;
-/** The data directory most tests of the demo go on with, as a newcomer would. */
+/** The demo as `npm start` runs it: most tests use the same one, on the same data directory. */
+let demo: GatewayProcess;
 let home: string;
 before(async () => {
   directories = await createDataDirectories();
   database = await createTestDatabase();
   home = await directories.make();
+  demo = await startGatewayProcess({ dataDirectory: home, args: ['--demo'] });
 });
 after(async () => {
   await directories.remove();
@@ -50,88 +53,82 @@ after(async () => {
 });
 
 test('the curl line on the terminal makes a paid call as it stands', { skip: skipWithoutCurl }, async () => {
-  await withDemo(async (gateway) => {
-    const { key } = shown(gateway);
-    const before = await creditsOf(gateway, key);
-    const line = /^ {4}(curl [^]*?)\n\n/m.exec(gateway.greeting)?.[1];
-    assert.ok(line, gateway.greeting);
+  const { key } = shown(demo);
+  const before = await creditsOf(demo, key);
+  const line = /^ {4}(curl [^]*?)\n\n/m.exec(demo.greeting)?.[1];
+  assert.ok(line, demo.greeting);
 
-    const { stdout } = await run('sh', ['-c', line]);
-    const answer = JSON.parse(stdout) as { status: string; credits_charged: string; output: unknown };
-    assert.equal(answer.status, 'succeeded');
-    assert.ok(JSON.stringify(answer.output).length > 100, stdout);
-    const agent = await ask({ url: gateway.url, key }, 'GET', '/v1/agents/agt_pdf_summariser_v2');
-    assert.match(JSON.stringify(agent), new RegExp(`"${answer.credits_charged}"`));
-    assert.ok(Number(answer.credits_charged) > 0);
-    assert.equal(await creditsOf(gateway, key), before - Number(answer.credits_charged));
-  });
+  const { stdout } = await run('sh', ['-c', line]);
+  const answer = JSON.parse(stdout) as { status: string; credits_charged: string; output: unknown };
+  assert.equal(answer.status, 'succeeded');
+  assert.ok(JSON.stringify(answer.output).length > 100, stdout);
+  const agent = await ask({ url: demo.url, key }, 'GET', '/v1/agents/agt_pdf_summariser_v2');
+  assert.match(JSON.stringify(agent), new RegExp(`"${answer.credits_charged}"`));
+  assert.ok(Number(answer.credits_charged) > 0);
+  assert.equal(await creditsOf(demo, key), before - Number(answer.credits_charged));
 });
 
 test('the host configuration on the terminal connects a host, which sees the agents and calls one', async () => {
-  await withDemo(async (gateway) => {
-    const { servers, key } = shown(gateway);
-    const server = servers['sentinel'];
-    assert.ok(server);
-    assert.equal(server.type, 'http');
-    const host = new Client({ name: 'host', version: '1.0.0' });
-    await host.connect(
-      new StreamableHTTPClientTransport(new URL(server.url), { requestInit: { headers: server.headers } }),
-    );
-    try {
-      const { tools } = await host.listTools();
-      assert.ok(tools.length >= 3, tools.map(({ name }) => name).join(' '));
-      const before = await creditsOf(gateway, key);
-      const result = await host.callTool({
-        name: 'sentinel_agt_csv_profiler_v1',
-        arguments: { csv: 'city,people\nBern,134794\nBasel,173232\n' },
-      });
-      assert.notEqual(result.isError, true, JSON.stringify(result));
-      const receipt = result._meta?.['xyz.sentinel/receipt'] as { charged: string };
-      assert.equal(await creditsOf(gateway, key), before - Number(receipt.charged));
-    } finally {
-      await host.close();
-    }
-  });
+  const { servers, key } = shown(demo);
+  const server = servers['sentinel'];
+  assert.ok(server);
+  assert.equal(server.type, 'http');
+  const host = new Client({ name: 'host', version: '1.0.0' });
+  await host.connect(
+    new StreamableHTTPClientTransport(new URL(server.url), { requestInit: { headers: server.headers } }),
+  );
+  try {
+    const { tools } = await host.listTools();
+    assert.ok(tools.length >= 3, tools.map(({ name }) => name).join(' '));
+    const before = await creditsOf(demo, key);
+    const result = await host.callTool({
+      name: 'sentinel_agt_csv_profiler_v1',
+      arguments: { csv: 'city,people\nBern,134794\nBasel,173232\n' },
+    });
+    assert.notEqual(result.isError, true, JSON.stringify(result));
+    const receipt = result._meta?.['xyz.sentinel/receipt'] as { charged: string };
+    assert.equal(await creditsOf(demo, key), before - Number(receipt.charged));
+  } finally {
+    await host.close();
+  }
 });
 
 test('a second start finds the same key, balance and calls', async () => {
-  const first = await withDemo(look);
-  const second = await withDemo(look);
-  assert.deepEqual(second, first);
+  const before = await look();
+  assert.equal((await demo.stop()).code, 0);
+  demo = await startGatewayProcess({ dataDirectory: home, args: ['--demo'] });
+  assert.deepEqual(await look(), before);
+  assert.ok(before.items.length > 0);
 
-  async function look(gateway: GatewayProcess) {
-    const { key } = shown(gateway);
-    const { items } = await ask<Page>({ url: gateway.url, key }, 'GET', '/v1/calls');
-    return { key, operatorKey: gateway.operatorKey, credits: await creditsOf(gateway, key), items };
+  async function look() {
+    const { key } = shown(demo);
+    const { items } = await ask<Page>({ url: demo.url, key }, 'GET', '/v1/calls');
+    return { key, operatorKey: demo.operatorKey, credits: await creditsOf(demo, key), items };
   }
 });
 
 test('nobody but the owner can read what a gateway keeps', async () => {
-  await withDemo(async () => {
-    const names = await readdir(home);
-    for (const secret of ['demo-key', 'operator-key', 'signing-key.pem', 'postgres-password']) {
-      assert.ok(names.includes(secret), names.join(' '));
-    }
-    for (const name of names) {
-      const found = await stat(join(home, name));
-      if (found.isFile()) assert.equal(found.mode & 0o777, 0o600, name);
-      else assert.equal(found.mode & 0o077, 0, name);
-    }
-    assert.equal((await stat(home)).mode & 0o007, 0);
-  });
+  const names = await readdir(home);
+  for (const secret of ['demo-key', 'operator-key', 'signing-key.pem', 'postgres-password']) {
+    assert.ok(names.includes(secret), names.join(' '));
+  }
+  for (const name of names) {
+    const found = await stat(join(home, name));
+    if (found.isFile()) assert.equal(found.mode & 0o777, 0o600, name);
+    else assert.equal(found.mode & 0o077, 0, name);
+  }
+  assert.equal((await stat(home)).mode & 0o007, 0);
 });
 
 test('a second process on the same data directory is refused in one sentence, and the first goes on', async () => {
-  await withDemo(async (gateway) => {
-    const { code, stdout, stderr } = await runGatewayProcess({ dataDirectory: home });
-    assert.equal(code, 1);
-    assert.equal(stdout, '');
-    assert.equal(
-      stderr,
-      `Another Sentinel (process ${gateway.pid}) is using ${home}. Stop it, or set SENTINEL_DATA to another directory.\n`,
-    );
-    assert.equal((await fetch(`${gateway.url}/ready`)).status, 200);
-  });
+  const { code, stdout, stderr } = await runGatewayProcess({ dataDirectory: home });
+  assert.equal(code, 1);
+  assert.equal(stdout, '');
+  assert.equal(
+    stderr,
+    `Another Sentinel (process ${demo.pid}) is using ${home}. Stop it, or set SENTINEL_DATA to another directory.\n`,
+  );
+  assert.equal((await fetch(`${demo.url}/ready`)).status, 200);
 });
 
 test('a taken port and an address that is not ours are told in one sentence', async () => {
@@ -160,7 +157,7 @@ test('told to stop, it refuses new connections, lets the running call end and be
   const text = 'x'.repeat(4_000_000);
   await withCallUnderWay({ text }, async ({ gateway, outcome, buyer, release }) => {
     gateway.kill('SIGTERM');
-    await refusesConnections(gateway);
+    await refusesConnections(Number(new URL(gateway.url).port));
     release();
 
     const answer = await outcome;
@@ -189,40 +186,38 @@ test('a call that is longer than the grace period is refunded, its buyer is told
   });
 });
 
-test('told a second time, it ends at once', async () => {
-  await withCallUnderWay({ text: 'endless' }, async ({ gateway, outcome }) => {
+test('told to stop while its database is away, it ends all the same, and the hold stays for the sweeper', async () => {
+  const cable = await startCable(database.url);
+  const env = { DATABASE_URL: cable.url, SENTINEL_SHUTDOWN_GRACE_MS: '0' };
+  try {
+    const before = await readBooks(database.url);
+    await withCallUnderWay({ text: 'held', env }, async ({ gateway, outcome }) => {
+      cable.cut();
+      assert.equal((await gateway.stop()).code, 0);
+      assert.notEqual((await outcome).kind, 'answer');
+      const books = await readBooks(database.url);
+      assert.deepEqual([books.faults, books.openHolds], [[], before.openHolds + 1]);
+    });
+  } finally {
+    cable.cut();
+  }
+});
+
+test('told a second time, it ends at once, and its embedded PostgreSQL with it', async () => {
+  // An empty DATABASE_URL is none.
+  const env = { DATABASE_URL: '' };
+  await withCallUnderWay({ text: 'endless', env }, async ({ gateway, outcome, dataDirectory }) => {
+    const pidFile = join(dataDirectory, 'postgres', 'postmaster.pid');
+    const port = Number((await readFile(pidFile, 'utf8')).split('\n')[3]);
     gateway.kill('SIGINT');
-    await refusesConnections(gateway);
+    await refusesConnections(Number(new URL(gateway.url).port));
+    assert.ok(await accepts(port), 'PostgreSQL is still needed');
     gateway.kill('SIGINT');
     assert.equal((await gateway.ended).code, 130);
     assert.equal((await outcome).kind, 'unknown');
+    await refusesConnections(port);
   });
 });
-
-test('the embedded PostgreSQL ends with a gateway that is told twice', async () => {
-  const dataDirectory = await directories.make();
-  const gateway = await startGatewayProcess({ dataDirectory });
-  const pidFile = join(dataDirectory, 'postgres', 'postmaster.pid');
-  const lines = (await readFile(pidFile, 'utf8')).split('\n');
-  const port = Number(lines[3]);
-  gateway.kill('SIGINT');
-  gateway.kill('SIGTERM');
-  await gateway.ended;
-  const deadline = performance.now() + 10_000;
-  while (await accepts(port)) assert.ok(performance.now() < deadline, 'PostgreSQL goes on');
-});
-
-/** The demo as `npm start` runs it, on the shared data directory, for as long as `use` takes. */
-async function withDemo<Value>(use: (gateway: GatewayProcess) => Promise<Value>): Promise<Value> {
-  const gateway = await startGatewayProcess({ dataDirectory: home, args: ['--demo'] });
-  try {
-    return await use(gateway);
-  } finally {
-    gateway.kill('SIGTERM');
-    const { code, stderr } = await gateway.ended;
-    assert.equal(code, 0, stderr);
-  }
-}
 
 /** What a person copies from the terminal. */
 function shown({ greeting }: GatewayProcess) {
@@ -238,6 +233,7 @@ type UnderWay = {
   gateway: GatewayProcess;
   outcome: ReturnType<typeof call>;
   buyer: { keyId: string };
+  dataDirectory: string;
   release(): void;
 };
 
@@ -258,24 +254,50 @@ async function withCallUnderWay(
     reached();
     return released;
   });
+  const dataDirectory = await directories.make();
   const gateway = await startGatewayProcess({
-    dataDirectory: await directories.make(),
+    dataDirectory,
     env: { DATABASE_URL: database.url, SENTINEL_ALLOW_PRIVATE_ENDPOINTS: 'true', ...wanted.env },
   });
   try {
     const sellerId = await newOrganization(gateway, 'Seller');
-    const slug = `slow_${seller.url.replaceAll(/\D/g, '').slice(-5)}`;
+    const slug = `slow_${randomUUID().slice(0, 8)}`;
     const agentId = await publish(gateway, sellerId, manifestOf(slug, seller.url));
     const buyer = await newBuyer(gateway, '100');
     const outcome = call(gateway.url, 'rest', { key: buyer.key, agentId, text: wanted.text });
     await isReached;
-    await use({ gateway, outcome, buyer, release });
+    await use({ gateway, outcome, buyer, dataDirectory, release });
   } finally {
     gateway.kill('SIGKILL');
     await gateway.ended;
     release();
     await seller.close();
   }
+}
+
+/** What a gateway reaches its database through, until it is cut. */
+async function startCable(databaseUrl: string): Promise<{ url: string; cut(): void }> {
+  const target = new URL(databaseUrl);
+  const sockets = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(Number(target.port || 5432), target.hostname);
+    for (const socket of [near, far]) {
+      sockets.add(socket);
+      // Cutting one end breaks the other.
+      socket.on('error', () => {});
+    }
+    near.pipe(far).pipe(near);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = new URL(databaseUrl);
+  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    url: url.href,
+    cut: () => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
 }
 
 async function creditsOf({ url }: GatewayProcess, key: string): Promise<number> {
@@ -287,9 +309,9 @@ async function countCalls(keyId: string, outcome: string): Promise<number> {
   return (await queryBooks<{ count: number }>(database.url, sql))[0]?.count ?? 0;
 }
 
-async function refusesConnections({ url }: GatewayProcess): Promise<void> {
+async function refusesConnections(port: number): Promise<void> {
   const deadline = performance.now() + 10_000;
-  while (await accepts(Number(new URL(url).port))) assert.ok(performance.now() < deadline);
+  while (await accepts(port)) assert.ok(performance.now() < deadline, `port ${port} still accepts`);
 }
 
 async function accepts(port: number): Promise<boolean> {

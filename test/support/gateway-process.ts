@@ -9,7 +9,7 @@ import { stopOrphan } from '../../src/db/postgres-orphan.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../src/cli/sentinel.ts', import.meta.url));
 const START_DEADLINE_MS = 60_000;
-const END_DEADLINE_MS = 60_000;
+const END_DEADLINE_MS = 45_000;
 
 /** How a process ended, and everything it said. */
 export type Ended = {
@@ -35,6 +35,8 @@ export type GatewayProcess = {
   greeting: string;
   stderr(): string;
   kill(signal: NodeJS.Signals): void;
+  /** Tells it to stop in order and waits until it has; one that does not is killed, which `Ended` shows. */
+  stop(): Promise<Ended>;
   isRunning(): boolean;
   /** Resolves when the process has ended and its output is complete. */
   ended: Promise<Ended>;
@@ -62,6 +64,10 @@ export async function startGatewayProcess(options: StartOptions): Promise<Gatewa
     greeting: output.stdout,
     stderr: () => output.stderr,
     kill: (signal) => void child.kill(signal),
+    stop: () => {
+      child.kill('SIGTERM');
+      return endedInTime(child, ended);
+    },
     isRunning: () => child.exitCode === null && child.signalCode === null,
     ended,
   };
@@ -70,6 +76,10 @@ export async function startGatewayProcess(options: StartOptions): Promise<Gatewa
 /** Runs a gateway that is expected to end by itself. */
 export async function runGatewayProcess(options: StartOptions): Promise<Ended> {
   const { child, ended } = launch(options);
+  return endedInTime(child, ended);
+}
+
+async function endedInTime(child: ChildProcess, ended: Promise<Ended>): Promise<Ended> {
   const tooLong = setTimeout(() => child.kill('SIGKILL'), END_DEADLINE_MS);
   try {
     return await ended;
