@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { invariant } from './invariant.ts';
 import type { Json } from './json.ts';
@@ -12,5 +12,5 @@ export function canonicalJson(value: Json): string {
 
 /** SHA-256 of the canonical form, as lower-case hex: two values are equal exactly when these are. */
 export function hashJson(value: Json): string {
-  return createHash('sha256').update(canonicalJson(value)).digest('hex');
+  return hash('sha256', canonicalJson(value), 'hex');
 }

@@ -4,6 +4,7 @@ import { createBatcher } from '../base/batcher.ts';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import { formatCredits } from '../base/money.ts';
+import { arrayLiteral, quotedElement } from '../db/array-literal.ts';
 import type { Database, Db } from '../db/db.ts';
 import { calls } from './tables.ts';
 
@@ -71,7 +72,9 @@ async function insertWithPatience(database: Database, records: CallRecord[], log
       await database.pool.query({
         name: 'insert_calls',
         text: INSERT,
-        values: COLUMNS.map(([, , value]) => records.map(value)),
+        values: COLUMNS.map(([, type, value]) =>
+          arrayLiteral(records, type === 'text' ? quoted(value) : value),
+        ),
       });
       return;
     } catch (error) {
@@ -91,6 +94,13 @@ async function insertWithPatience(database: Database, records: CallRecord[], log
       await new Promise((resolve) => setTimeout(resolve, 100 * 2 ** attempt));
     }
   }
+}
+
+function quoted(value: (record: CallRecord) => string | null): (record: CallRecord) => string | null {
+  return (record) => {
+    const text = value(record);
+    return text === null ? null : quotedElement(text);
+  };
 }
 
 /** One record that cannot be written (data, constraint or cardinality) must not cost the others theirs. */

@@ -23,7 +23,14 @@ export type AnswerListener = {
   head?(headers: IncomingHttpHeaders): void;
 };
 
-export type Question = { target: Target; headers: Record<string, string>; body: Buffer; maxBytes: number };
+export type Question = {
+  target: Target;
+  headers: Record<string, string>;
+  /** The headers that name and sign the call. */
+  identified: Promise<Record<string, string>>;
+  body: Buffer;
+  maxBytes: number;
+};
 
 /** The headers of every POST, whatever it carries. Nothing of the buyer's request is among them. */
 export const JSON_POST = {
@@ -35,7 +42,7 @@ export const JSON_POST = {
 
 /** Asks, and tells `listener` the answer. A listener that has heard enough drains or aborts the exchange. */
 export function readAnswer(question: Question, listener: AnswerListener): Exchange {
-  const { target, headers, body, maxBytes } = question;
+  const { target, headers, identified, body, maxBytes } = question;
   let status = 0;
   let answerHeaders: IncomingHttpHeaders = {};
   let bytes = 0;
@@ -58,7 +65,7 @@ export function readAnswer(question: Question, listener: AnswerListener): Exchan
     listener.refused(Buffer.concat(chunks).subarray(0, REFUSAL_BYTES), status);
   }
 
-  const exchange = startExchange(target, headers, body, {
+  const exchange = startExchange(target, headers, identified, body, {
     head(answerStatus, received) {
       status = answerStatus;
       answerHeaders = received;

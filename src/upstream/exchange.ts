@@ -24,10 +24,14 @@ export type Exchange = {
   drain(): void;
 };
 
-/** POSTs `body`. Follows no redirects, asks for no compression, forwards nothing of the buyer's. */
+/**
+ * POSTs `body`, once the headers that name and sign the call are made. Follows no redirects, asks for no
+ * compression, forwards nothing of the buyer's.
+ */
 export function startExchange(
   target: Target,
   headers: Record<string, string>,
+  identified: Promise<Record<string, string>>,
   body: Buffer,
   listener: ExchangeListener,
 ): Exchange {
@@ -86,7 +90,20 @@ export function startExchange(
       if (wasOpen) tell(() => listener.failed(failureOf(error)));
     },
   };
-  target.pool.dispatch({ path: target.path, method: 'POST', headers, body }, handler);
+  identified.then(
+    (identity) => {
+      if (state === 'over') return;
+      tell(() => {
+        const all = { ...headers, ...identity };
+        target.pool.dispatch({ path: target.path, method: 'POST', headers: all, body }, handler);
+      });
+    },
+    (error: unknown) => {
+      if (state === 'over') return;
+      state = 'over';
+      listener.crashed(error);
+    },
+  );
   return { abort, drain };
 }
 

@@ -24,9 +24,9 @@ import { USAGE_INVALID, parseUsage } from './usage.ts';
 export function askHttpAgent(attempt: Attempt, target: Target, signer: RequestSigner | undefined): void {
   const { request } = attempt;
   const body = Buffer.from(JSON.stringify(request.input));
-  const headers = { ...JSON_POST, ...identify(signer, target.href, body, request) };
+  const identified = identify(signer, target.href, body, request);
   const exchange = readAnswer(
-    { target, headers, body, maxBytes: request.maxBytes },
+    { target, headers: JSON_POST, identified, body, maxBytes: request.maxBytes },
     {
       whole: (bytes, status, answerHeaders) => attempt.end(outcomeOfBody(bytes, status, answerHeaders)),
       frame(event) {

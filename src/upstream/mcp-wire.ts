@@ -52,11 +52,8 @@ export function postMessage(
   listener: MessageListener,
 ): Exchange {
   const body = Buffer.from(JSON.stringify(message));
-  const headers = {
-    ...JSON_POST,
-    ...linkHeaders(post.link, message, post.toolName),
-    ...identify(signer, target.href, body, identity),
-  };
+  const headers = { ...JSON_POST, ...linkHeaders(post.link, message, post.toolName) };
+  const identified = identify(signer, target.href, body, identity);
   const tell = (value: unknown) => {
     if (isJsonObject(value)) listener.message(value);
     // Batches existed in 2025-03-26 only.
@@ -65,7 +62,7 @@ export function postMessage(
   };
 
   return readAnswer(
-    { target, headers, body, maxBytes: post.maxBytes },
+    { target, headers, identified, body, maxBytes: post.maxBytes },
     {
       head(answerHeaders) {
         const id = answerHeaders['mcp-session-id'];

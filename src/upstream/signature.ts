@@ -8,12 +8,17 @@ import { invariant } from '../base/invariant.ts';
 export type CallIdentity = { callId: string; requestId: string };
 
 /** Signs a JSON POST: answers the headers that carry the signature. */
-export type RequestSigner = (url: string, body: Buffer, identity: CallIdentity) => Record<string, string>;
+export type RequestSigner = (
+  url: string,
+  body: Buffer,
+  identity: CallIdentity,
+) => Promise<Record<string, string>>;
 
 /**
  * Signs requests to agents with Ed25519 (RFC 9421), over the method, the URL, the body's digest (RFC 9530), its
  * type and the two ids. An agent that has our JWKS knows that the call is ours, meant for it, whole and recent.
- * A signature costs about 40 µs of CPU, nearly all of it inside OpenSSL.
+ * A signature costs about 40 µs of CPU, nearly all of it inside OpenSSL, so it is made on a thread of the pool:
+ * the event loop is what a busy gateway runs out of first.
  */
 export function createRequestSigner(options: {
   keyId: string;
@@ -26,11 +31,11 @@ export function createRequestSigner(options: {
   invariant(/^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/.test(keyId), 'a key id is plain ASCII without quotes');
   const paramsEnd = `;keyid="${keyId}";alg="ed25519"`;
 
-  return (url, body, identity) => {
+  return async (url, body, identity) => {
     const digest = contentDigest(body);
     const params = `${COVERED};created=${Math.floor(clock.now() / 1_000)}${paramsEnd}`;
     const base = signatureBase('POST', url, digest, JSON_TYPE, identity, params);
-    const signature = sign(null, Buffer.from(base), privateKey).toString('base64');
+    const signature = (await signOnThread(Buffer.from(base), privateKey)).toString('base64');
     return {
       'content-digest': digest,
       'signature-input': `${LABEL}=${params}`,
@@ -39,18 +44,24 @@ export function createRequestSigner(options: {
   };
 }
 
+function signOnThread(data: Buffer, privateKey: KeyObject): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    sign(null, data, privateKey, (error, signature) => (error ? reject(error) : resolve(signature)));
+  });
+}
+
 /** The headers that tell an agent which call this is, signed when there is a signer. */
-export function identify(
+export async function identify(
   signer: RequestSigner | undefined,
   url: string,
   body: Buffer,
   identity: CallIdentity,
-): Record<string, string> {
+): Promise<Record<string, string>> {
   const { callId, requestId } = identity;
   // Visible ASCII only: no id, whoever made it, can end a header line or add one.
   invariant(HEADER_TOKEN.test(callId) && HEADER_TOKEN.test(requestId), 'ids are visible ASCII');
   const ids = { 'x-sentinel-request-id': requestId, 'x-sentinel-call-id': callId };
-  return signer ? { ...ids, ...signer(url, body, identity) } : ids;
+  return signer ? { ...ids, ...(await signer(url, body, identity)) } : ids;
 }
 
 export type SignedRequest = {

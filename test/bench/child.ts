@@ -18,7 +18,8 @@ export type Child = {
 export async function startChild(name: string, settings: Record<string, string> = {}): Promise<Child> {
   const child = fork(fileURLToPath(new URL(`peers/${name}.ts`, import.meta.url)), [], {
     env: { ...process.env, ...settings },
-    execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning'],
+    // Every server gets the young generation `npm start` gives the gateway.
+    execArgv: ['--expose-gc', '--max-semi-space-size=64', '--disable-warning=ExperimentalWarning'],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   const facts = await ask<Record<string, string>>(child);
@@ -37,11 +38,20 @@ export async function startChild(name: string, settings: Record<string, string> 
 }
 
 async function ask<Answer>(child: ChildProcess, question?: string): Promise<Answer> {
-  const answer = once(child, 'message');
-  const failed = once(child, 'exit').then(() => Promise.reject(new Error('a benchmark server ended')));
+  const done = new AbortController();
+  const answer = once(child, 'message', { signal: done.signal });
+  const failed = once(child, 'exit', { signal: done.signal }).then(() => {
+    throw new Error('a benchmark server ended');
+  });
   if (question !== undefined) child.send(question);
-  const [message] = (await Promise.race([answer, failed])) as [Answer];
-  return message;
+  try {
+    const [message] = (await Promise.race([answer, failed])) as [Answer];
+    return message;
+  } finally {
+    // Neither listener outlives the question; the one that lost ends quietly.
+    failed.catch(() => {});
+    done.abort();
+  }
 }
 
 /** The other end: says that the server is ready and answers questions about its process. */

@@ -2,9 +2,10 @@ import autocannon from 'autocannon';
 
 export type Load = { perSecond: number; p50Ms: number; p99Ms: number; total: number };
 
-const CONNECTIONS = 50;
+// As many callers as the ledger's figures are measured with.
+const CONNECTIONS = 100;
 
-/** Sends `tools/call` over 50 connections, every request with an id of its own. Throws when one fails. */
+/** Sends `tools/call` over 100 connections, every request with an id of its own. Throws when one fails. */
 export async function load(
   url: string,
   tool: string,

@@ -15,6 +15,8 @@ let rest: RestGateway;
 let seller: Server;
 let buyers: Member[];
 /** The seller answers nobody before all have asked, and then the last first. */
+let expected = HOSTS;
+let whenAllAsked = answerAll;
 let waiting: { text: string; response: ServerResponse }[] = [];
 
 before(async () => {
@@ -25,7 +27,7 @@ before(async () => {
       waiting.push({ text, response });
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write(`event: chunk\ndata: ${JSON.stringify(`working on ${text}`)}\n\n`);
-      if (waiting.length === HOSTS) answerAll();
+      if (waiting.length === expected) whenAllAsked();
     });
   });
   seller.listen(0, '127.0.0.1');
@@ -70,6 +72,44 @@ test('two hundred hosts with equal request ids and progress tokens never see eac
   for (const { key } of buyers) {
     const { body } = await rest.send('GET', '/v1/billing/balance', { key });
     assert.deepEqual([body.credits, body.escrow_credits], [String(2000 - (5 * HOSTS) / KEYS), '0']);
+  }
+});
+
+test('a host that takes its call back does not end the call of another with the same id', async () => {
+  const hosts = await Promise.all(
+    buyers.map(({ key }, index) =>
+      connectHost(HOST_KINDS[index % HOST_KINDS.length] ?? 'SDK 1.x', `${rest.url}/mcp`, {
+        authorization: `Bearer ${key}`,
+      }),
+    ),
+  );
+  const abort = new AbortController();
+  const isCancelled = (index: number): boolean => index < KEYS / 2;
+  expected = KEYS;
+  whenAllAsked = () => {
+    const gone = waiting.filter(({ text }) => isCancelled(Number(text)));
+    // Answered only when the gateway has let go of those who were cancelled.
+    void Promise.all(gone.map(({ response }) => once(response, 'close'))).then(answerAll);
+    abort.abort();
+  };
+  try {
+    const ends = await Promise.allSettled(
+      hosts.map((host, index) =>
+        host.callTool(
+          'sentinel_agt_vault_v1',
+          { text: String(index) },
+          isCancelled(index) ? { signal: abort.signal } : {},
+        ),
+      ),
+    );
+    assert.deepEqual(
+      ends.map((end) => (end.status === 'fulfilled' ? end.value.structuredContent : 'cancelled')),
+      hosts.map((_, index) => (isCancelled(index) ? 'cancelled' : { text: String(index) })),
+    );
+  } finally {
+    expected = HOSTS;
+    whenAllAsked = answerAll;
+    await Promise.all(hosts.map((host) => host.close()));
   }
 });
 

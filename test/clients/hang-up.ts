@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** The ways a client speaks to the gateway. */
 export const WIRES = ['mcp legacy', 'mcp modern', 'rest', 'old sse'] as const;
@@ -108,8 +109,8 @@ async function finish(client: Client, plan: HangUp, request: RawRequest): Promis
       break;
     case 'after the request':
       await new Promise((resolve) => socket.write(head + body, resolve));
-      // Some at once, some when the gateway has begun to work on it.
-      for (let turns = Math.floor(plan.where * 40); turns > 0; turns -= 1) await nextTurn();
+      // Some at once, some when the gateway, or the agent, has begun to work on it.
+      await delay(plan.where * 40);
       break;
     case 'in the answer':
       socket.write(head + body);
@@ -177,5 +178,3 @@ function messageOf(plan: HangUp): object {
     },
   };
 }
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -15,7 +15,7 @@ import {
   type DataDirectories,
   type GatewayProcess,
 } from '../support/gateway-process.ts';
-import { MOMENTS, play, seeded, WIRES, type HangUp } from './hang-up.ts';
+import { MOMENTS, play, seeded, WIRES, type HangUp, type Wire } from './hang-up.ts';
 import { openHeap, type Heap } from './heap.ts';
 
 const SEED = 20_260_728;
@@ -23,11 +23,14 @@ const WARM_UP = 300;
 const CLIENTS = 1_000;
 const AT_ONCE = 50;
 // A key may have twenty streams of the old transport open.
-const KEYS = 10;
+const KEYS_PER_WIRE = 3;
 const PRICE = 5;
 const GRANTED = 100_000;
-/** What the process may hold more after a thousand clients than before: two kilobytes a client. */
-const GROWTH_BYTES = 2 * 1024 * CLIENTS;
+/**
+ * What the process may hold more after a thousand clients than before; compiled code and caches take one
+ * megabyte, and a forgotten request or response takes more than three kilobytes each.
+ */
+const GROWTH_BYTES = 3 * 1024 * CLIENTS;
 const SETTLED_DEADLINE_MS = 20_000;
 
 const AGENTS = {
@@ -47,7 +50,7 @@ let directories: DataDirectories;
 let gateway: GatewayProcess;
 let heap: Heap;
 let seller: Server;
-let keys: string[];
+let keys: { id: string; key: string; wire: Wire }[];
 let keptVisits = 0;
 
 before(async () => {
@@ -140,7 +143,7 @@ async function playAll(plans: HangUp[]): Promise<string[]> {
       for (let index = next++; index < plans.length; index = next++) {
         answers[index] = await play(plans[index] as HangUp, {
           port,
-          key: keys[index % KEYS] as string,
+          key: keyOf(plans[index] as HangUp, index),
         });
       }
     }),
@@ -163,7 +166,7 @@ async function settled(): Promise<void> {
 }
 
 async function assertBooksBalance(): Promise<void> {
-  const client = createClient({ url: gateway.url, apiKey: keys[0] });
+  const client = createClient({ url: gateway.url, apiKey: keys[0]?.key });
   // Whoever asks for calls sees them all: this writes down what is still in memory.
   await client.calls.list({ limit: 1 });
   const { rows: outcomes } = await books.query<{
@@ -184,6 +187,19 @@ async function assertBooksBalance(): Promise<void> {
       .toSorted(),
     ['refunded AGENT_UNREACHABLE', 'refunded CANCELLED', 'settled null'],
   );
+
+  // That a buyer is gone is noticed on every wire, and where one request is one answer also before anything of
+  // it has been sent.
+  const { rows: noticed } = await books.query<{ key_id: string; agent_id: string }>(
+    `SELECT DISTINCT key_id, agent_id FROM calls
+      WHERE outcome = 'refunded' AND code = 'CANCELLED' AND agent_id IN ('agt_plain_v1', 'agt_stream_v1')`,
+  );
+  const wireOf = new Map(keys.map(({ id, wire }) => [id, wire]));
+  const places = new Set(noticed.map((call) => `${wireOf.get(call.key_id)} ${call.agent_id}`));
+  for (const wire of WIRES) {
+    assert.ok(places.has(`${wire} agt_stream_v1`), wire);
+    if (wire !== 'old sse') assert.ok(places.has(`${wire} agt_plain_v1`), wire);
+  }
 
   // An agent whose calls run on without their buyer is paid for each that reached it.
   const { rows: kept } = await books.query<{ settled: number; waiting: number }>(
@@ -214,7 +230,13 @@ async function assertBooksBalance(): Promise<void> {
   assert.deepEqual(differing, []);
 }
 
-async function openShop(): Promise<string[]> {
+/** A key is used on one wire only, so that a call's record tells which it came over. */
+function keyOf({ wire }: HangUp, index: number): string {
+  const ofWire = keys.filter((key) => key.wire === wire);
+  return ofWire[index % KEYS_PER_WIRE]?.key ?? '';
+}
+
+async function openShop(): Promise<typeof keys> {
   const operator = createClient({ url: gateway.url, apiKey: gateway.operatorKey });
   const shop = await operator.organizations.create('Seller');
   const { port } = seller.address() as AddressInfo;
@@ -227,8 +249,13 @@ async function openShop(): Promise<string[]> {
   const buyer = await operator.organizations.create('Buyer');
   await operator.credits.grant({ organization_id: buyer.id, amount: String(GRANTED) });
   const wish = { organization_id: buyer.id, rate_per_minute: 100_000, max_concurrent: 1_000 };
-  const issued = await Promise.all(Array.from({ length: KEYS }, () => operator.keys.create(wish)));
-  return issued.map(({ key }) => key);
+  const wires = Array.from({ length: KEYS_PER_WIRE }, () => WIRES).flat();
+  return Promise.all(
+    wires.map(async (wire) => {
+      const { id, key } = await operator.keys.create(wish);
+      return { id, key, wire };
+    }),
+  );
 }
 
 async function answer(
@@ -239,7 +266,7 @@ async function answer(
   // Long enough for a client to leave in between; each seller's server takes its time.
   const pause = (): Promise<void> => delay(speed * 20);
   if (request.url === '/plain') {
-    await pause();
+    await delay(50);
     response.writeHead(200, { 'content-type': 'application/json' });
     response.end(JSON.stringify({ text }));
     return;

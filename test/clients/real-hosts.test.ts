@@ -134,12 +134,12 @@ for (const kind of HOST_KINDS) {
       const slug = `new_${kind.toLowerCase().replaceAll(/[^a-z0-9]+/g, '_')}`;
       const url = (sellers[0] as TestSeller).url;
       // A 1.x host does not tell when the stream it listens on is open, so the list changes until it has heard.
-      for (let patch = 0; patch < 50; patch += 1) {
+      let hasHeard = false;
+      for (let patch = 0; patch < 20 && !hasHeard; patch += 1) {
         await rest.publish(manifestOf(slug, url, { version: `1.0.${patch}` }), 80);
-        const heard = await Promise.race([changed.promise.then(() => true), laterFalse()]);
-        if (heard) break;
+        hasHeard = await Promise.race([changed.promise.then(() => true), laterFalse()]);
       }
-      await changed.promise;
+      assert.ok(hasHeard, 'the host was told nothing');
       const { tools } = await host.listTools();
       assert.ok(tools.some(({ name }) => name === `sentinel_agt_${slug}_v1`));
     }));

@@ -61,7 +61,8 @@ test('a batch that arrives after its retry and its settle opens no hold again', 
   const database = openDatabase(withPort(books.url, proxy.port), { log: silentLog, maxConnections: 1 });
   const ledger = createLedger(database, silentLog);
   try {
-    const world = await books.openWorld([100n]);
+    // Enough for a second one: a batch that came too late must fail for being late.
+    const world = await books.openWorld([1_000n]);
     const callId = newId('call');
     const placed = await ledger.hold({
       callId,
@@ -81,7 +82,7 @@ test('a batch that arrives after its retry and its settle opens no hold again', 
     assert.equal(await proxy.release(), 1);
     const now = await books.read(world);
     assert.deepEqual(now.faults, []);
-    assert.deepEqual(now.accounts[String(world.buyers[0])], { posted: 40n, held: 0n });
+    assert.deepEqual(now.accounts[String(world.buyers[0])], { posted: 940n, held: 0n });
   } finally {
     await ledger.close();
     await database.close();

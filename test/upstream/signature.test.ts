@@ -111,9 +111,9 @@ test('a signature is good for five minutes, and only with a key of the gateway',
   );
 });
 
-test('the signature base is the one of RFC 9421, so any implementation of it can verify', () => {
+test('the signature base is the one of RFC 9421, so any implementation of it can verify', async () => {
   // Ed25519 is deterministic: the base, written out here by hand, must give the same signature.
-  const headers = signer('https://agent.example/run?a=b', Buffer.from('{"hello": "world"}'), {
+  const headers = await signer('https://agent.example/run?a=b', Buffer.from('{"hello": "world"}'), {
     callId: 'call_1',
     requestId: 'req_1',
   });
