@@ -10,6 +10,7 @@ import type { Call } from './paid-call.ts';
 import type { HoldPlaced } from './place-hold.ts';
 import { receiptOf } from './receipt.ts';
 import { recordEnd } from './record-end.ts';
+import type { StoredResult } from './results.ts';
 import type { RunningCall } from './running-calls.ts';
 
 /**
@@ -99,12 +100,12 @@ async function settle(
   const answer = { output: verdict.output, ...(verdict.content ? { content: verdict.content } : {}) };
   // Before the money moves: a paid answer that somebody may come for must be there to be given. Should we
   // crash in between, the sweeper refunds and frees the key, and nobody finds the stored answer.
-  const keepFirst = call.request.idempotencyKey !== undefined || !running.hasBuyer();
-  if (keepFirst) {
+  let kept: 'nowhere' | 'for its key' | 'for handover' = 'nowhere';
+  if (call.request.idempotencyKey !== undefined || !running.hasBuyer()) {
+    kept = running.hasBuyer() ? 'for its key' : 'for handover';
     try {
       await alone.announced;
-      if (running.hasBuyer()) await deps.results.keep(ownerOf(call), { answer, receipt });
-      else await deps.results.keepForHandover(ownerOf(call), { answer, receipt });
+      await keep(kept, call, { answer, receipt }, deps);
     } catch (error) {
       return refund(call, hold, failure(call, error, deps), deps);
     }
@@ -113,7 +114,7 @@ async function settle(
   const resolved = await deps.ledger.settle(call.callId, chargedMicros, feeMicros);
   if (resolved.kind === 'lost') {
     // Nobody paid for it, so nobody may come and fetch it.
-    if (keepFirst) {
+    if (kept !== 'nowhere') {
       await orLog(deps.results.drop(call.callId), 'an unpaid answer is still kept', call, deps);
     }
     return refund(
@@ -133,15 +134,25 @@ async function settle(
   // It is paid for from here on: what fails below is ours, and never takes the answer from its buyer.
   await alone.announced;
   const isDelivered = running.hasBuyer();
-  if (!isDelivered || alone.wasAlone) {
-    const kept = isDelivered
-      ? deps.results.keep(ownerOf(call), { answer, receipt })
-      : deps.results.keepForHandover(ownerOf(call), { answer, receipt });
-    await orLog(kept, 'an answer could not be kept', call, deps);
+  // One that waits for the next buyer may have been taken by now, and is not put out a second time.
+  const wanted = isDelivered ? (alone.wasAlone ? 'for its key' : kept) : 'for handover';
+  if (wanted !== kept && wanted !== 'nowhere') {
+    await orLog(keep(wanted, call, { answer, receipt }, deps), 'an answer could not be kept', call, deps);
   }
   const { heldMicros } = hold;
   recordEnd(call, { outcome: 'settled', heldMicros, chargedMicros, feeMicros, isDelivered }, deps);
   return { kind: 'answer', answer, receipt, isReplay: false };
+}
+
+function keep(
+  place: 'for its key' | 'for handover',
+  call: Call,
+  result: StoredResult,
+  deps: CallDeps,
+): Promise<void> {
+  return place === 'for its key'
+    ? deps.results.keep(ownerOf(call), result)
+    : deps.results.keepForHandover(ownerOf(call), result);
 }
 
 async function refund(
