@@ -44,7 +44,7 @@ export async function streamCall(
 
   // Proxies that buffer would turn a stream into one late answer.
   c.header('x-accel-buffering', 'no');
-  return streamSSE(c, async (stream) => {
+  const response = streamSSE(c, async (stream) => {
     const send = inOrder(stream);
     listener = (chunk) => void send('chunk', { chunk });
     for (const chunk of early.splice(0)) listener(chunk);
@@ -55,6 +55,10 @@ export async function streamCall(
       clearInterval(heartbeat);
     }
   });
+  // Hono names both; whether the connection is kept is between the client and the server beneath us.
+  response.headers.delete('connection');
+  response.headers.delete('transfer-encoding');
+  return response;
 }
 
 type Send = (event: string, data: unknown) => Promise<void>;

@@ -94,7 +94,10 @@ async function callOften(target: Target, seconds: number): Promise<Round & { tot
   return { perSecond, total, cpuMicros: ((await target.child.cpuMicros()) - before) / total };
 }
 
-/** A figure for calls that were not really paid would be worth nothing. */
+/**
+ * A figure for calls that were not really paid would be worth nothing. The calls under way when a round ends
+ * are hung up, and refunded.
+ */
 async function assertBooksBalance(url: string): Promise<void> {
   const { default: pg } = await import('pg');
   const client = new pg.Client({ connectionString: url });
@@ -106,7 +109,7 @@ async function assertBooksBalance(url: string): Promise<void> {
   );
   await client.end();
   const books = rows[0];
-  if (books?.sum !== '0' || Number(books.settled) < 1 || Number(books.other) > 200) {
+  if (books?.sum !== '0' || Number(books.settled) < 1 || Number(books.other) > Number(books.settled) / 50) {
     throw new Error(`the books do not balance: ${JSON.stringify(books)}`);
   }
 }
