@@ -179,7 +179,7 @@ CREATE INDEX "calls_by_organization" ON "calls" USING btree ("organization_id","
 CREATE INDEX "agents_by_organization" ON "agents" USING btree ("organization_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "api_keys_secret_is_unique" ON "api_keys" USING btree ("secret_hash");--> statement-breakpoint
 CREATE INDEX "api_keys_by_organization" ON "api_keys" USING btree ("organization_id");--> statement-breakpoint
-CREATE UNIQUE INDEX "idempotency_keys_name_one_call" ON "idempotency_keys" USING btree ("call_id");--> statement-breakpoint
+CREATE INDEX "idempotency_keys_by_call" ON "idempotency_keys" USING btree ("call_id");--> statement-breakpoint
 CREATE INDEX "idempotency_keys_by_expiry" ON "idempotency_keys" USING btree ("expires_at");--> statement-breakpoint
 CREATE INDEX "journal_by_debit" ON "ledger_journal" USING btree ("debit","seq");--> statement-breakpoint
 CREATE INDEX "journal_by_credit" ON "ledger_journal" USING btree ("credit","seq");--> statement-breakpoint

@@ -39,7 +39,10 @@ export function createBatcher<Item, Answer>(
   let heldBack: NodeJS.Timeout | undefined;
   let lastSize = 0;
   let lastStart = 0;
-  let drained: (() => void)[] = [];
+  let added = 0;
+  let answered = 0;
+  // Each waits for what had been added when it was asked: under steady load the queue itself is never empty.
+  let drains: { upTo: number; resolve(): void }[] = [];
 
   function schedule(): void {
     if (isScheduled || underWay > 0 || queue.length === 0) return;
@@ -55,7 +58,7 @@ export function createBatcher<Item, Answer>(
   }
 
   function spacingLeft(): number {
-    if (!spacing || drained.length > 0) return 0;
+    if (!spacing || drains.length > 0) return 0;
     if (lastSize < spacing.busyAt || queue.length >= spacing.enough) return 0;
     return spacing.ms - (performance.now() - lastStart);
   }
@@ -85,24 +88,24 @@ export function createBatcher<Item, Answer>(
       for (const waiting of batch) waiting.reject(error);
     }
     underWay = 0;
+    answered += batch.length;
+    for (const drain of drains) if (drain.upTo <= answered) drain.resolve();
+    drains = drains.filter((drain) => drain.upTo > answered);
     schedule();
-    if (queue.length === 0) {
-      for (const resolve of drained) resolve();
-      drained = [];
-    }
   }
 
   return {
     add: (item) =>
       new Promise((resolve, reject) => {
         queue.push({ item, resolve, reject });
+        added += 1;
         schedule();
       }),
     depth: () => queue.length + underWay,
     drain: () => {
       if (queue.length + underWay === 0) return Promise.resolve();
       return new Promise((resolve) => {
-        drained.push(resolve);
+        drains.push({ upTo: added, resolve });
         schedule();
       });
     },

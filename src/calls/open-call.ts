@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { unreachable } from '../base/invariant.ts';
-import { findIdempotencyKey } from '../ledger/idempotency.ts';
+import { findIdempotencyKey, nameCall } from '../ledger/idempotency.ts';
 import type { CallResult } from './call.ts';
 import type { CallDeps } from './deps.ts';
 import type { Call } from './paid-call.ts';
@@ -42,10 +42,15 @@ async function findEarlier(
   if (request.idempotencyKey !== undefined) {
     const earlier = await findIdempotencyKey(deps.db, caller.keyId, request.idempotencyKey);
     if (earlier) {
-      if (earlier.requestHash !== requestHash) throw idempotencyConflict();
+      if (earlier.requestHash !== call.keyedHash) throw idempotencyConflict();
       if (earlier.state === 'open') return { kind: 'running' };
-      const result = earlier.state === 'settled' ? await deps.results.find(earlier.callId) : undefined;
-      if (result) return { kind: 'replay', result: replayOf(result) };
+      // Taken, so that it is not also waiting for the next identical call without a key.
+      const result =
+        earlier.state === 'settled' ? await deps.results.takeUndelivered(earlier.callId) : undefined;
+      if (result) {
+        await markDelivered(deps.db, earlier.callId);
+        return { kind: 'replay', result: replayOf(result) };
+      }
     }
   }
   const handover = await deps.results.takeHandover(caller.keyId, requestHash);
@@ -55,11 +60,20 @@ async function findEarlier(
     case 'running':
       return handover;
     case 'answer':
+      await nameForRetries(call, handover.callId, deps);
       await markDelivered(deps.db, handover.callId);
       return { kind: 'replay', result: replayOf(handover.result) };
     default:
       return unreachable(handover);
   }
+}
+
+/** A request with a key that was given another call's answer gets the same one when it is sent again. */
+export async function nameForRetries(call: Call, callId: string, deps: CallDeps): Promise<void> {
+  const { idempotencyKey } = call.request;
+  if (idempotencyKey === undefined || call.keyedHash === undefined) return;
+  const { keyId } = call.caller;
+  await nameCall(deps.db, { keyId, idempotencyKey, callId, requestHash: call.keyedHash });
 }
 
 function replayOf({ answer, receipt }: StoredResult): Replay {

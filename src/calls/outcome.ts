@@ -60,12 +60,16 @@ function explain(outcome: Exclude<UpstreamOutcome, { kind: 'answer' }>, agent: A
     case 'cancelled':
       return 'The call was cancelled before the agent answered. You were not charged.';
     case 'agent_error':
-      return `${agent.id} reported an error: ${outcome.detail} You were not charged.`;
+      return `${agent.id} reported an error: ${sentence(outcome.detail)} You were not charged.`;
     case 'unreachable':
-      return `${agent.id} could not be reached: ${outcome.detail} You were not charged.`;
+      return `${agent.id} could not be reached: ${sentence(outcome.detail)} You were not charged.`;
     case 'output_invalid':
-      return `${agent.id} broke its promise: ${outcome.detail} You were not charged.`;
+      return `${agent.id} broke its promise: ${sentence(outcome.detail)} You were not charged.`;
     default:
       return unreachable(outcome);
   }
+}
+
+function sentence(detail: string): string {
+  return /[.!?]$/.test(detail) ? detail : `${detail}.`;
 }

@@ -10,7 +10,7 @@ import type { Caller } from '../identity/caller.ts';
 import type { CallResult, PaidCallRequest } from './call.ts';
 import type { CallDeps } from './deps.ts';
 import { runHeldCall } from './held-call.ts';
-import { openCall } from './open-call.ts';
+import { nameForRetries, openCall } from './open-call.ts';
 import { placeHold, type HoldPlaced } from './place-hold.ts';
 import { recordEnd } from './record-end.ts';
 import type { RunningCall } from './running-calls.ts';
@@ -31,7 +31,10 @@ export type Attempt = {
 export type Call = Attempt & {
   readonly agent: Agent;
   readonly input: JsonObject;
+  /** The same for the same agent, version and arguments; only where an answer may be handed over. */
   readonly requestHash: string | undefined;
+  /** The same for the same agent and arguments, whatever the version; only with an idempotency key. */
+  readonly keyedHash: string | undefined;
 };
 
 /**
@@ -56,12 +59,13 @@ export async function handlePaidCall(
     const call: Call = Object.assign(attempt, {
       agent: attempt.agent,
       input,
-      requestHash: hashPurchase(attempt.agent, input, request),
+      ...hashPurchase(attempt.agent, input, request),
     });
     const identity = {
       keyId: caller.keyId,
       idempotencyKey: request.idempotencyKey,
       requestHash: call.requestHash,
+      keyedHash: call.keyedHash,
     };
     const buyer = { signal: request.signal, onChunk: request.onChunk };
     let isOwn = false;
@@ -69,8 +73,7 @@ export async function handlePaidCall(
       isOwn = true;
       return makeCall(call, running, deps);
     });
-    if (!isOwn) recordJoined(call, result, deps);
-    return result;
+    return isOwn ? result : await joined(call, result, deps);
   } catch (error) {
     return refuse(attempt, error, deps);
   }
@@ -140,14 +143,14 @@ async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promi
 }
 
 /** The call another request was already making: it is that one that is paid for. */
-function recordJoined(call: Call, result: CallResult, deps: CallDeps): void {
-  recordEnd(
-    call,
-    result.kind === 'answer'
-      ? { outcome: 'replayed', replayOf: result.receipt.call_id }
-      : { outcome: 'refused', code: result.problem.code },
-    deps,
-  );
+async function joined(call: Call, result: CallResult, deps: CallDeps): Promise<CallResult> {
+  if (result.kind === 'problem') {
+    recordEnd(call, { outcome: 'refused', code: result.problem.code }, deps);
+    return result;
+  }
+  await nameForRetries(call, result.receipt.call_id, deps);
+  recordEnd(call, { outcome: 'replayed', replayOf: result.receipt.call_id }, deps);
+  return { ...result, isReplay: true };
 }
 
 /** Hidden, suspended, filtered out or never there: the answer is the same, so it tells nothing. */
@@ -169,13 +172,25 @@ function checkInput(agent: Agent, input: unknown): JsonObject {
   throw new Problem('INVALID_INPUT', `The arguments do not match input_schema: ${told}`, { faults });
 }
 
-/** What makes two requests the same purchase. Only computed where something may be replayed or joined. */
-function hashPurchase(agent: Agent, input: JsonObject, request: PaidCallRequest): string | undefined {
+/**
+ * What makes two requests the same purchase. Only computed where something may be replayed or joined. A key
+ * stands for its arguments whatever the seller has published since; an answer is only handed over to a call
+ * of the same version.
+ */
+function hashPurchase(
+  agent: Agent,
+  input: JsonObject,
+  request: PaidCallRequest,
+): Pick<Call, 'requestHash' | 'keyedHash'> {
   const runsOn =
     agent.manifest.capabilities?.idempotent === true || agent.manifest.capabilities?.keep_running === true;
-  if (request.idempotencyKey === undefined && !runsOn) return undefined;
+  const isKeyed = request.idempotencyKey !== undefined;
   try {
-    return hashJson({ agent: agent.id, version: agent.version, input });
+    return {
+      requestHash:
+        isKeyed || runsOn ? hashJson({ agent: agent.id, version: agent.version, input }) : undefined,
+      keyedHash: isKeyed ? hashJson({ agent: agent.id, input }) : undefined,
+    };
   } catch {
     // RFC 8785 has no form for half a surrogate pair, nor for a number beyond the doubles.
     const message = 'holds half a character or a number that is too large, so it cannot be told from another';
@@ -185,13 +200,12 @@ function hashPurchase(agent: Agent, input: JsonObject, request: PaidCallRequest)
   }
 }
 
-/** A metered call holds its maximum, or less where the buyer allows less; a fixed price is held whole. */
+/**
+ * What is held: a fixed price, or a metered one's maximum. Never less because the buyer allows less: the agent
+ * does not know of that limit and would work for nothing, so such a call is refused before it begins.
+ */
 function mostItMayCost(call: Call): bigint {
-  const { price } = call.agent;
-  const allowed = call.request.maxMicros;
-  return price.kind === 'per_unit' && allowed !== undefined && allowed < price.maxMicros
-    ? allowed
-    : price.maxMicros;
+  return call.agent.price.maxMicros;
 }
 
 const HOLD_MARGIN_MS = 60_000;

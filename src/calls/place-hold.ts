@@ -35,9 +35,9 @@ export async function placeHold(
     agentId: agent.id,
     meterId: caller.meterId,
     idempotency:
-      request.idempotencyKey === undefined || call.requestHash === undefined
+      request.idempotencyKey === undefined || call.keyedHash === undefined
         ? undefined
-        : { key: request.idempotencyKey, requestHash: call.requestHash },
+        : { key: request.idempotencyKey, requestHash: call.keyedHash },
   });
   call.holdMs = deps.clock.elapsed() - before;
   switch (answer.kind) {

@@ -3,6 +3,7 @@ import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
 import type { CallAnswer, Receipt } from './call.ts';
+import { ledgerJournal } from '../ledger/tables.ts';
 import { callResults } from './tables.ts';
 
 export type StoredResult = { answer: CallAnswer; receipt: Receipt };
@@ -113,7 +114,7 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
         .set({ handoverUntil: null })
         .where(
           sql`${callResults.callId} = (SELECT ${callResults.callId} FROM ${callResults}
-            WHERE ${wanted} AND ${callResults.answer} IS NOT NULL
+            WHERE ${wanted} AND ${callResults.answer} IS NOT NULL AND ${isPaid}
             ORDER BY ${callResults.callId} LIMIT 1 FOR UPDATE SKIP LOCKED)`,
         )
         .returning();
@@ -148,6 +149,11 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
     },
   };
 }
+
+// An answer is stored before it is paid for. Until the journal says so it counts as still running: should its
+// gateway have died in between, the hold is refunded and the answer dropped.
+const isPaid = sql`EXISTS (SELECT 1 FROM ${ledgerJournal}
+  WHERE ${ledgerJournal.id} = ${callResults.callId} AND ${ledgerJournal.kind} = 'settle')`;
 
 function later(ms: number) {
   return sql`now() + ${ms} * interval '1 millisecond'`;

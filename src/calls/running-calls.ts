@@ -7,6 +7,8 @@ export type PurchaseIdentity = {
   idempotencyKey: string | undefined;
   /** Absent where the agent may not run on and no idempotency key was given: then nothing is ever shared. */
   requestHash: string | undefined;
+  /** The same arguments under one idempotency key, whatever the version. */
+  keyedHash: string | undefined;
 };
 
 /** One call this process is working on, and the buyers who are waiting for it. */
@@ -146,7 +148,7 @@ export function createRunningCalls(): RunningCalls {
           });
         const known = findSame(identity, byKey, aloneByHash);
         if (!known) return start(callId, identity, run).join(buyer);
-        if (known.running.identity.requestHash !== identity.requestHash) throw idempotencyConflict();
+        if (isConflict(known.running.identity, identity)) throw idempotencyConflict();
         const result = await known.join(buyer);
         // The earlier request was given up by its buyer just before this one came: begin anew.
         const wasGivenUp = result.kind === 'problem' && result.problem.code === 'CANCELLED';
@@ -169,6 +171,15 @@ export function idempotencyConflict(): Problem {
   return new Problem(
     'IDEMPOTENCY_CONFLICT',
     'This idempotency key was used in the last 24 hours for another agent or other arguments. Use a new key for a new purchase.',
+  );
+}
+
+/** One key, and not one purchase. */
+function isConflict(known: PurchaseIdentity, wanted: PurchaseIdentity): boolean {
+  return (
+    wanted.idempotencyKey !== undefined &&
+    wanted.idempotencyKey === known.idempotencyKey &&
+    wanted.keyedHash !== known.keyedHash
   );
 }
 

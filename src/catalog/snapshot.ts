@@ -96,7 +96,8 @@ export function isSame({ agent }: SearchEntry, row: AgentRow): boolean {
 }
 
 function priceOf({ pricing }: Manifest): Price {
-  const freeTierCalls = pricing.free_tier_calls ?? 0;
+  // No call is free yet, so none is promised: what is shown is what is charged.
+  const freeTierCalls = 0;
   if (pricing.model === 'per_call') {
     return { kind: 'per_call', maxMicros: storedMicros(pricing.credits_per_call), freeTierCalls };
   }

@@ -41,8 +41,13 @@ export async function listenForChanges(
       const change = parseChange(payload ?? '');
       if (change) handlers.onChange(change);
     });
-    await fresh.connect();
-    await fresh.query(`LISTEN ${CHANGES_CHANNEL}`);
+    try {
+      await fresh.connect();
+      await fresh.query(`LISTEN ${CHANGES_CHANNEL}`);
+    } catch (error) {
+      fresh.end().catch(() => {});
+      throw error;
+    }
     client = fresh;
   }
 

@@ -88,7 +88,7 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       // Records are written behind the answer; whoever asks for one that was just made must find it.
       await recorder.flushed();
       const own = await findCall(db, id, caller.organizationId);
-      if (own) return c.json({ ...own, ...(await handOver(own)) }, 200);
+      if (own) return c.json({ ...own, ...(await handOver(own, caller)) }, 200);
       const others = caller.scopes.has('operator') ? await findCall(db, id, undefined) : undefined;
       if (!others) throw new Problem('NOT_FOUND', 'There is no such call here.');
       // The operator sees what happened, and not what a buyer bought.
@@ -117,8 +117,14 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     });
 
   /** Asking for the call is how a buyer who had gone receives the answer. */
-  async function handOver(call: CallView): Promise<Pick<CallWithResultBody, 'delivered' | 'result'>> {
-    const stored = call.outcome === 'settled' ? await results.takeUndelivered(call.call_id) : undefined;
+  /** To the key that bought it: another key of the organization may see the call and not take its answer. */
+  async function handOver(
+    call: CallView,
+    caller: Caller,
+  ): Promise<Pick<CallWithResultBody, 'delivered' | 'result'>> {
+    const isBuyer = call.key_id === caller.keyId;
+    const stored =
+      call.outcome === 'settled' && isBuyer ? await results.takeUndelivered(call.call_id) : undefined;
     if (stored && !call.delivered) await markDelivered(db, call.call_id);
     return {
       delivered: call.delivered || stored !== undefined,

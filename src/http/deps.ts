@@ -27,6 +27,8 @@ export type HttpDeps = {
   checkEndpoint(url: string): Fault[];
   /** False while changes made by other processes do not reach this one. */
   isFeedLive(): boolean;
+  /** Only this machine can connect to us. */
+  isBoundLocally: boolean;
   version: string;
   log: Log;
   clock: Clock;

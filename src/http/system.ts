@@ -130,6 +130,6 @@ function metricsGuard(deps: HttpDeps): {
   middleware: MiddlewareHandler<HttpEnv>;
 } {
   const { hostname } = new URL(deps.publicUrl);
-  const isLocal = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
+  const isLocal = deps.isBoundLocally && ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
   return isLocal ? { middleware: (_, next) => next() } : signedIn(deps, 'operator');
 }

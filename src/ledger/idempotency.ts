@@ -1,5 +1,6 @@
 import { and, eq, gt, lt, sql } from 'drizzle-orm';
-import { idOfUuid } from '../base/ids.ts';
+import { idOfUuid, uuidOfId } from '../base/ids.ts';
+import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
 import { idempotencyKeys, ledgerHolds, ledgerJournal } from './tables.ts';
 
@@ -37,6 +38,22 @@ export async function findIdempotencyKey(
   if (!row) return undefined;
   const state = row.holdId !== null ? 'open' : row.journalKind === 'settle' ? 'settled' : 'gone';
   return { callId: idOfUuid('call', row.callId), requestHash: row.requestHash, state };
+}
+
+/**
+ * Lets one more key stand for a call that was paid under another key or none: its request was given that
+ * call's answer, so a retry must get it too and not buy again. A key that already stands for a call keeps it.
+ */
+export async function nameCall(
+  db: Db,
+  name: { keyId: string; idempotencyKey: string; callId: string; requestHash: string },
+): Promise<void> {
+  const callId = uuidOfId('call', name.callId);
+  invariant(callId !== undefined, `${name.callId} is not a call id`);
+  await db
+    .insert(idempotencyKeys)
+    .values({ ...name, callId, expiresAt: sql`now() + interval '24 hours'` })
+    .onConflictDoNothing();
 }
 
 export async function removeExpiredIdempotencyKeys(db: Db): Promise<void> {

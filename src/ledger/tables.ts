@@ -12,7 +12,6 @@ import {
   text,
   timestamp,
   unique,
-  uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core';
 import { organizations } from '../identity/tables.ts';
@@ -180,7 +179,7 @@ export const idempotencyKeys = pgTable(
   },
   (table) => [
     primaryKey({ name: 'idempotency_keys_are_per_api_key', columns: [table.keyId, table.idempotencyKey] }),
-    uniqueIndex('idempotency_keys_name_one_call').on(table.callId),
+    index('idempotency_keys_by_call').on(table.callId),
     index('idempotency_keys_by_expiry').on(table.expiresAt),
   ],
 );

@@ -31,6 +31,8 @@ export type GatewayOptions = {
   databaseUrl: string;
   redisUrl: string | undefined;
   publicUrl: string;
+  /** Only this machine can connect to the socket. */
+  isBoundLocally: boolean;
   signingKeyPem: string;
   feeBasisPoints: bigint;
   allowedHosts: string[];
@@ -148,6 +150,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     jwks: () => ({ keys: [signingKey.publicJwk] }),
     checkEndpoint: (url) => endpointFaults(url, options.allowEndpoint),
     isFeedLive,
+    isBoundLocally: options.isBoundLocally,
     mcp: mcpRoutes(shared),
   });
   const housekeeping = startHousekeeping(deps, log);

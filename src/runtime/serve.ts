@@ -53,6 +53,7 @@ export async function serve(config: Config, options: { demo: boolean; log: Log }
       databaseUrl,
       redisUrl: config.redisUrl,
       publicUrl,
+      isBoundLocally: ['127.0.0.1', '::1', 'localhost'].includes(config.host),
       signingKeyPem: config.signingKeyPem ?? (await keepSigningKey(directory.path)),
       feeBasisPoints: config.feeBasisPoints,
       allowedHosts: allowedHosts(config, publicUrl),

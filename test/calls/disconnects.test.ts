@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { newId } from '../../src/base/ids.ts';
+import type { Receipt } from '../../src/calls/call.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import { call, endOf, openWorld, type Process, type World } from '../support/world.ts';
 
@@ -196,6 +198,44 @@ test('a call that runs on with an idempotency key is there for the same key and 
   assert.equal(endOf(await call(world.process, caller, agentId, { idempotencyKey })), 'replay');
   assert.equal(world.seller.visits.length, 1);
   assert.equal(await spent(caller), 10n * CREDIT);
+});
+
+test('a call with a key of its own that was handed an earlier answer gets it again, and never buys it', async () => {
+  const caller = await world.newCaller('100');
+  const agentId = await world.publish({ capabilities: { idempotent: true } });
+  const visit = await callAndLeave(agentId, caller, {});
+  visit.answer({ answer: 'so' });
+  await allEnded();
+  const idempotencyKey = 'another-key-of-its-own';
+  for (const process of [world.process, other, world.process]) {
+    assert.equal(endOf(await call(process, caller, agentId, { idempotencyKey })), 'replay');
+  }
+  assert.equal(world.seller.visits.length, 1);
+  assert.equal(await spent(caller), 10n * CREDIT);
+});
+
+test('an answer its own key came for is not handed over to a call without one', async () => {
+  const caller = await world.newCaller('100');
+  const agentId = await world.publish({ capabilities: { idempotent: true } });
+  const idempotencyKey = 'a-key-of-sixteen-chars';
+  const visit = await callAndLeave(agentId, caller, { idempotencyKey });
+  visit.answer({ answer: 'so' });
+  await allEnded();
+  assert.equal(endOf(await call(other, caller, agentId, { idempotencyKey })), 'replay');
+  world.seller.automatic = (next) => next.answer({ answer: 'again' });
+  assert.equal(endOf(await call(other, caller, agentId)), 'answer');
+  assert.equal(await spent(caller), 20n * CREDIT);
+});
+
+test('an answer that is not paid for yet is handed over to nobody', async () => {
+  const { keyId } = await world.newCaller('100');
+  const callId = newId('call');
+  const receipt = { call_id: callId } as Receipt;
+  await world.process.results.keepForHandover(
+    { callId, keyId, requestHash: 'h' },
+    { answer: { output: 'unpaid' }, receipt },
+  );
+  assert.deepEqual(await world.process.results.takeHandover(keyId, 'h'), { kind: 'running' });
 });
 
 async function waitFor(isTrue: () => Promise<boolean>): Promise<void> {

@@ -115,7 +115,6 @@ describe('metered agents', () => {
     ['more than the maximum is not charged', '1000', undefined, '5'],
     ['more than the largest amount there is is still the maximum', '999999999999', undefined, '5'],
     ['nothing used is nothing charged', '0', undefined, '0'],
-    ["the buyer's own maximum is held instead, and is the most that is charged", '1000', 2n * CREDIT, '2'],
     ["the buyer's maximum above the price changes nothing", '1000', 20n * CREDIT, '5'],
     ['an answer without usage is refunded', undefined, undefined, null],
   ];
@@ -127,13 +126,27 @@ describe('metered agents', () => {
         visit.answer({ answer: 'so' }, usage === undefined ? {} : { 'x-sentinel-usage': usage });
       const result = await call(world.process, caller, agentId, maxMicros === undefined ? {} : { maxMicros });
       assert.equal(endOf(result), charged === null ? 'OUTPUT_INVALID' : 'answer');
-      assert.equal(result.receipt?.held, maxMicros === 2n * CREDIT ? '2' : '5');
+      assert.equal(result.receipt?.held, '5');
       assert.equal(result.receipt?.charged, charged ?? '0');
       const { posted, held, earned, fees } = await world.money(caller);
       assert.equal(held, 0n);
       assert.equal(5n * CREDIT - posted, earned + fees, 'what left the balance has arrived');
     });
   }
+});
+
+test('a metered agent never works under a limit of the buyer it knows nothing of: the call is refused', async () => {
+  const caller = await world.newCaller('5');
+  const agentId = await world.publish({
+    pricing: { model: 'per_unit', unit: 'page', credits_per_unit: '0.333333', max: '5' },
+  });
+  const visits = world.seller.visits.length;
+  for (const maxMicros of [0n, 1n, 5n * CREDIT - 1n]) {
+    const result = await call(world.process, caller, agentId, { maxMicros });
+    assert.equal(endOf(result), 'BUDGET_EXCEEDED');
+  }
+  assert.equal(world.seller.visits.length, visits);
+  assert.equal((await world.money(caller)).posted, 5n * CREDIT);
 });
 
 describe('refused calls move nothing and are written down', () => {

@@ -58,6 +58,7 @@ export async function startRestGateway(
   await once(server, 'listening');
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const gateway = await createGateway({
+    isBoundLocally: true,
     databaseUrl: database.url,
     redisUrl: undefined,
     publicUrl: options.publicUrl ?? url,

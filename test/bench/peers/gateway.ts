@@ -50,6 +50,7 @@ await once(server, 'listening');
 const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 const gateway = await createGateway({
   databaseUrl,
+  isBoundLocally: true,
   redisUrl: process.env['BENCH_REDIS'] || undefined,
   publicUrl: origin,
   signingKeyPem: newSigningKeyPem(),
