@@ -80,7 +80,8 @@ it('an agent is found by id and by tool name, ready to be called', async () => {
   assert.equal(agent.toolName, 'sentinel_agt_ready_v1');
   assert.equal(agent.sellerId, seller);
   assert.equal(agent.badge, 'standard');
-  assert.deepEqual(agent.price, { kind: 'per_call', maxMicros: 15_000_000n, freeTierCalls: 2 });
+  // The manifest asks for two free calls; none is granted yet, so none is promised.
+  assert.deepEqual(agent.price, { kind: 'per_call', maxMicros: 15_000_000n, freeTierCalls: 0 });
   assert.equal(agent.timeoutMs, 45_000);
   assert.equal(agent.maxPayloadBytes, 10 * 1024 * 1024);
   assert.deepEqual(agent.checkInput({ url: 'https://a.example' }), []);

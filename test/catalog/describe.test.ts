@@ -40,7 +40,7 @@ it('a summary says what an agent costs and does, with amounts as strings', () =>
     seller_name: 'Acme Documents',
     trust_score: 87,
     badge: 'standard',
-    price: { model: 'per_call', credits_per_call: '15', usd: '0.15', free_tier_calls: 2 },
+    price: { model: 'per_call', credits_per_call: '15', usd: '0.15', free_tier_calls: 0 },
     category: 'document-analysis',
     tags: ['pdf', 'summary'],
     version: '2.1.0',
