@@ -292,22 +292,43 @@ BEGIN
 END $$;--> statement-breakpoint
 
 -- Refunds up to `p_limit` holds past their expiry, whichever process placed them, and tells what they were
--- for. Holds another sweeper has locked are skipped, so any number of sweepers may run.
+-- for. Holds another sweeper has locked are skipped, so any number of sweepers may run. A hold that cannot be
+-- refunded (its books contradict themselves) is left for the operator and does not keep the others waiting.
 CREATE FUNCTION ledger_expire(p_limit int)
 RETURNS TABLE (call_id uuid, key_id text, agent_id text, amount bigint, buyer bigint, opened_at timestamptz) LANGUAGE plpgsql AS $$
 DECLARE
+  v_holds ledger_holds[];
   v_ids uuid[];
+  v_hold ledger_holds;
 BEGIN
-  v_ids := ARRAY(
-    SELECT h.id FROM ledger_holds h WHERE h.expires_at <= clock_timestamp() ORDER BY h.id LIMIT p_limit
+  v_holds := ARRAY(
+    SELECT h FROM ledger_holds h WHERE h.expires_at <= clock_timestamp() ORDER BY h.id LIMIT p_limit
     FOR UPDATE SKIP LOCKED);
-  IF cardinality(v_ids) = 0 THEN RETURN; END IF;
-  RETURN QUERY SELECT h.id, h.key_id, h.agent_id, h.amount, h.buyer, h.created_at FROM ledger_holds h WHERE h.id = ANY (v_ids);
-  PERFORM ledger_apply(false,
-    v_ids, array_fill('expire'::text, ARRAY[cardinality(v_ids)]), array_fill(0::bigint, ARRAY[cardinality(v_ids)]),
-    array_fill(0::bigint, ARRAY[cardinality(v_ids)]),
-    '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', false, '{}', '{}', '{}', '{}', interval '0');
+  IF cardinality(v_holds) = 0 THEN RETURN; END IF;
+  v_ids := ARRAY(SELECT h.id FROM unnest(v_holds) AS h ORDER BY h.id);
+  BEGIN
+    PERFORM ledger_expire_batch(v_ids);
+  EXCEPTION WHEN OTHERS THEN
+    v_ids := '{}';
+    FOREACH v_hold IN ARRAY v_holds LOOP
+      BEGIN
+        PERFORM ledger_expire_batch(ARRAY[v_hold.id]);
+        v_ids := v_ids || v_hold.id;
+      EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'the expired hold of call % cannot be refunded: %', v_hold.id, SQLERRM;
+      END;
+    END LOOP;
+  END;
+  RETURN QUERY SELECT h.id, h.key_id, h.agent_id, h.amount, h.buyer, h.created_at FROM unnest(v_holds) AS h
+    WHERE h.id = ANY (v_ids);
 END $$;--> statement-breakpoint
+
+CREATE FUNCTION ledger_expire_batch(p_ids uuid[]) RETURNS void LANGUAGE sql AS $$
+  SELECT ledger_apply(false,
+    p_ids, array_fill('expire'::text, ARRAY[cardinality(p_ids)]), array_fill(0::bigint, ARRAY[cardinality(p_ids)]),
+    array_fill(0::bigint, ARRAY[cardinality(p_ids)]),
+    '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', false, '{}', '{}', '{}', '{}', interval '0');
+$$;--> statement-breakpoint
 
 -- Moves credits between two accounts outside a call: a grant, a top-up. The id makes it happen once:
 -- false says that it had happened before, exactly so.

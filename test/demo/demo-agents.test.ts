@@ -113,7 +113,8 @@ void test('the third party server ends when its parent is killed', async () => {
   const [origin] = (await once(parent, 'message')) as [string];
   const connection = connect(Number(new URL(origin).port), '127.0.0.1');
   await once(connection, 'connect');
-  const closed = once(connection, 'close');
+  // A dying process may reset the connection instead of closing it, which is as good; `once` would reject.
+  const closed = new Promise((resolve) => connection.once('close', resolve));
   connection.on('error', () => {});
   parent.kill('SIGKILL');
   await closed;

@@ -66,6 +66,31 @@ test('what a month has used lasts through its days and ends with it', async () =
   assert.equal(await metered(51n), '1');
 });
 
+test('a hold that cannot be refunded does not keep the other expired ones waiting', async () => {
+  const world = await books.openWorld([100n]);
+  const [buyer = 0n] = world.buyers;
+  const [good, bad] = [nextId(), nextId()];
+  // The bad one releases more than its account has on hold, which no constraint lets through.
+  await books.client.query(`UPDATE ledger_accounts SET held = 40 WHERE id = $1`, [buyer]);
+  for (const [id, amount] of [
+    [bad, 41],
+    [good, 40],
+  ] as const) {
+    await books.client.query(
+      `INSERT INTO ledger_holds (id, buyer, seller, fees, amount, key_id, agent_id, keyed, created_at, expires_at)
+       VALUES ($1, $2, $4, $4, $3, 'key', 'agent', false, now() - interval '2 s', now() - interval '1 s')`,
+      [id, buyer, amount, world.funding],
+    );
+  }
+  const { rows } = await books.client.query<{ amount: string }>('SELECT amount FROM ledger_expire(500)');
+  assert.deepEqual(rows, [{ amount: '40' }]);
+  const left = await books.client.query<{ amount: string }>(
+    'DELETE FROM ledger_holds WHERE id IN ($1, $2) RETURNING amount',
+    [good, bad],
+  );
+  assert.deepEqual(left.rows, [{ amount: '41' }]);
+});
+
 test('a transfer happens once, and its id is not used for another', async () => {
   const world = await books.openWorld([0n]);
   const [buyer = 0n] = world.buyers;
