@@ -18,10 +18,9 @@ export type CallResults = {
   keepForHandover(call: ResultOwner, result: StoredResult): Promise<void>;
   /** The call that ran on was refunded: there is nothing to hand over. */
   drop(callId: string): Promise<void>;
-  find(callId: string): Promise<StoredResult | undefined>;
   /** What waits for this purchase: an answer, now taken; a call that is still running; or nothing. */
   takeHandover(keyId: string, requestHash: string): Promise<Handover>;
-  /** The answer of one call, now taken, if its buyer never received it. */
+  /** The answer kept of one call; from now on it waits for no other. */
   takeUndelivered(callId: string): Promise<StoredResult | undefined>;
   /** Removes what is older than it is kept for. */
   removeExpired(): Promise<void>;
@@ -92,13 +91,6 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
     keepForHandover: (call, result) => store(call, result, HANDOVER_MS),
     drop: async (callId) => {
       await db.delete(callResults).where(eq(callResults.callId, uuid(callId)));
-    },
-    find: async (callId) => {
-      const [row] = await db
-        .select()
-        .from(callResults)
-        .where(and(eq(callResults.callId, uuid(callId)), gt(callResults.expiresAt, sql`now()`)));
-      return row?.answer && row.receipt ? { answer: row.answer, receipt: row.receipt } : undefined;
     },
     takeHandover: async (keyId, requestHash) => {
       if (!mayHaveHandover(keyId)) return { kind: 'nothing' };

@@ -84,3 +84,30 @@ export async function openMeter(
   invariant(meter, 'an inserted row is returned');
   return meter.id;
 }
+
+/** What a key with caps may spend and has spent or set aside; an absent cap does not limit. */
+export type Meter = {
+  capDayMicros?: bigint;
+  capMonthMicros?: bigint;
+  capTotalMicros?: bigint;
+  usedDayMicros: bigint;
+  usedMonthMicros: bigint;
+  usedTotalMicros: bigint;
+};
+
+/** The meter as it stands at `now`. Days and months are UTC. */
+export async function getMeter(db: Db | Tx, meterId: bigint, now: Date): Promise<Meter> {
+  const [meter] = await db.select().from(spendMeters).where(eq(spendMeters.id, meterId));
+  invariant(meter, 'a key names a meter that exists');
+  const today = now.toISOString().slice(0, 10);
+  // The counters belong to the day of the last hold; on a later one they begin anew.
+  const isThisMonth = meter.day.slice(0, 7) === today.slice(0, 7);
+  return {
+    ...(meter.capDay === null ? {} : { capDayMicros: meter.capDay }),
+    ...(meter.capMonth === null ? {} : { capMonthMicros: meter.capMonth }),
+    ...(meter.capTotal === null ? {} : { capTotalMicros: meter.capTotal }),
+    usedDayMicros: meter.day === today ? meter.usedDay : 0n,
+    usedMonthMicros: isThisMonth ? meter.usedMonth : 0n,
+    usedTotalMicros: meter.usedTotal,
+  };
+}

@@ -1,4 +1,3 @@
-import { eq } from 'drizzle-orm';
 import { unreachable } from '../base/invariant.ts';
 import type { Json, JsonObject } from '../base/json.ts';
 import { formatCredits, parseCredits } from '../base/money.ts';
@@ -10,8 +9,7 @@ import { formatAgentDetail, formatAgentSummary, formatPrice, formatPriceLine } f
 import { compileSchema, type Check } from '../catalog/validator.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
-import { getBalance } from '../ledger/accounts.ts';
-import { spendMeters } from '../ledger/tables.ts';
+import { getBalance, getMeter } from '../ledger/accounts.ts';
 import { callAgent } from './call-agent.ts';
 import type { Connection } from './connection.ts';
 import { metaInputSchema, type MetaToolName } from './meta-tool-list.ts';
@@ -167,21 +165,17 @@ async function budget(caller: Caller, deps: McpDeps): Promise<JsonObject> {
 
 async function spent({ meterId }: Caller, deps: McpDeps): Promise<Record<string, Json>> {
   if (meterId === undefined) return { cap_day: null, cap_month: null, cap_total: null };
-  const [meter] = await deps.calls.db.select().from(spendMeters).where(eq(spendMeters.id, meterId));
-  const today = new Date(deps.clock.now()).toISOString().slice(0, 10);
-  // The counters belong to the day of the last call; on a later one they begin anew.
-  const usedDay = meter?.day === today ? meter.usedDay : 0n;
-  const usedMonth = meter?.day.slice(0, 7) === today.slice(0, 7) ? meter.usedMonth : 0n;
+  const meter = await getMeter(deps.calls.db, meterId, new Date(deps.clock.now()));
   return {
-    cap_day: credits(meter?.capDay),
-    cap_month: credits(meter?.capMonth),
-    cap_total: credits(meter?.capTotal),
-    spent_today: formatCredits(usedDay),
-    spent_this_month: formatCredits(usedMonth),
-    spent_in_total: formatCredits(meter?.usedTotal ?? 0n),
+    cap_day: credits(meter.capDayMicros),
+    cap_month: credits(meter.capMonthMicros),
+    cap_total: credits(meter.capTotalMicros),
+    spent_today: formatCredits(meter.usedDayMicros),
+    spent_this_month: formatCredits(meter.usedMonthMicros),
+    spent_in_total: formatCredits(meter.usedTotalMicros),
   };
 }
 
-function credits(micros: bigint | null | undefined): string | null {
-  return micros === null || micros === undefined ? null : formatCredits(micros);
+function credits(micros: bigint | undefined): string | null {
+  return micros === undefined ? null : formatCredits(micros);
 }

@@ -14,7 +14,6 @@ export type MessageFault = { kind: 'fault'; code: number; message: string; id: R
 
 export const PARSE_ERROR = -32_700;
 export const INVALID_REQUEST = -32_600;
-export const METHOD_NOT_FOUND = -32_601;
 export const INVALID_PARAMS = -32_602;
 
 const MAX_DEPTH = 64;
