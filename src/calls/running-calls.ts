@@ -1,3 +1,4 @@
+import { createCrowd } from '../base/crowd.ts';
 import { Problem } from '../base/problem.ts';
 import type { CallResult } from './call.ts';
 
@@ -52,12 +53,15 @@ type Entry = {
   abort(): void;
 };
 
+type Slot = { entry: Entry | undefined };
+
 /** The calls of this process that are under way. */
 export function createRunningCalls(): RunningCalls {
-  const entries = new Set<Entry>();
-  // Only what can be joined is here: a plain call costs no look-up by identity.
-  const byKey = new Map<string, Entry>();
-  const aloneByHash = new Map<string, Entry>();
+  const entries = createCrowd<Entry>();
+  // Only what can be joined is here: a plain call costs no look-up by identity. A slot is emptied before the map
+  // forgets it: see `base/crowd.ts`.
+  const byKey = new Map<string, Slot>();
+  const aloneByHash = new Map<string, Slot>();
   let isDraining = false;
 
   function start(
@@ -79,7 +83,7 @@ export function createRunningCalls(): RunningCalls {
         abort.abort();
       } else if (!isAlone) {
         isAlone = true;
-        if (hashName !== undefined) aloneByHash.set(hashName, entry);
+        if (hashName !== undefined) aloneByHash.set(hashName, { entry });
         onAlone();
       }
     }
@@ -125,13 +129,20 @@ export function createRunningCalls(): RunningCalls {
         });
       },
     };
-    entries.add(entry);
-    if (keyName !== undefined) byKey.set(keyName, entry);
+    const leaveCrowd = entries.add(entry);
+    if (keyName !== undefined) byKey.set(keyName, { entry });
 
     function forget(): void {
-      entries.delete(entry);
-      if (keyName !== undefined) byKey.delete(keyName);
-      if (hashName !== undefined && aloneByHash.get(hashName) === entry) aloneByHash.delete(hashName);
+      leaveCrowd();
+      for (const [name, slots] of [
+        [keyName, byKey],
+        [hashName, aloneByHash],
+      ] as const) {
+        const slot = name === undefined ? undefined : slots.get(name);
+        if (name === undefined || slot?.entry !== entry) continue;
+        slot.entry = undefined;
+        slots.delete(name);
+      }
     }
     // The run begins a turn later than its first buyer joins, so that it never looks abandoned.
     entry.result = Promise.resolve().then(() => run(running));
@@ -155,13 +166,13 @@ export function createRunningCalls(): RunningCalls {
         if (!wasGivenUp || buyer.signal.aborted) return result;
       }
     },
-    count: () => entries.size,
+    count: () => entries.size(),
     drain: async (graceMs) => {
       isDraining = true;
       const giveUp = setTimeout(() => {
-        for (const entry of entries) entry.abort();
+        for (const entry of entries.members()) entry.abort();
       }, graceMs);
-      while (entries.size > 0) await Promise.allSettled(Array.from(entries, (entry) => entry.result));
+      while (entries.size() > 0) await Promise.allSettled(entries.members().map((entry) => entry.result));
       clearTimeout(giveUp);
     },
   };
@@ -185,14 +196,14 @@ function isConflict(known: PurchaseIdentity, wanted: PurchaseIdentity): boolean 
 
 function findSame(
   identity: PurchaseIdentity,
-  byKey: Map<string, Entry>,
-  aloneByHash: Map<string, Entry>,
+  byKey: Map<string, Slot>,
+  aloneByHash: Map<string, Slot>,
 ): Entry | undefined {
   const keyName = keyNameOf(identity);
-  const keyed = keyName === undefined ? undefined : byKey.get(keyName);
+  const keyed = keyName === undefined ? undefined : byKey.get(keyName)?.entry;
   if (keyed) return keyed;
   const hashName = hashNameOf(identity);
-  return hashName === undefined ? undefined : aloneByHash.get(hashName);
+  return hashName === undefined ? undefined : aloneByHash.get(hashName)?.entry;
 }
 
 function keyNameOf(identity: PurchaseIdentity): string | undefined {

@@ -11,24 +11,26 @@ export type InFlight = {
 };
 
 export function createInFlight(): InFlight {
-  const requests = new Map<string, Set<AbortController>>();
+  // A list is emptied before the map forgets it: see `base/crowd.ts`.
+  const requests = new Map<string, AbortController[]>();
   return {
     add(scope, id, abort) {
       const name = nameOf(scope, id);
       const same = requests.get(name);
-      if (same) same.add(abort);
-      else requests.set(name, new Set([abort]));
+      if (same) same.push(abort);
+      else requests.set(name, [abort]);
       return () => {
         const left = requests.get(name);
-        left?.delete(abort);
-        if (left?.size === 0) requests.delete(name);
+        const at = left?.indexOf(abort) ?? -1;
+        if (!left || at === -1) return;
+        left.splice(at, 1);
+        if (left.length === 0) requests.delete(name);
       };
     },
     cancel(scope, id) {
       const same = requests.get(nameOf(scope, id));
       // Several hosts may share a key and count from the same number: rather none than the wrong one.
-      if (same?.size !== 1) return;
-      for (const abort of same) abort.abort();
+      if (same?.length === 1) same[0]?.abort();
     },
   };
 }

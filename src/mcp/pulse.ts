@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import { createCrowd } from '../base/crowd.ts';
 
 /** How long silence may last. Milliseconds. */
 export type Timing = {
@@ -19,7 +20,7 @@ export const DEFAULT_TIMING: Timing = {
   tickMs: 1_000,
 };
 
-/** One timer for everything that waits, so that an open stream costs a set entry and no timer of its own. */
+/** One timer for everything that waits, so that an open stream costs a place in a list and no timer of its own. */
 export type Pulse = {
   readonly timing: Timing;
   /** Monotonic milliseconds. */
@@ -29,29 +30,29 @@ export type Pulse = {
 };
 
 export function createPulse(clock: Clock, timing: Timing = DEFAULT_TIMING): Pulse {
-  const listeners = new Set<(now: number) => void>();
+  const listeners = createCrowd<(now: number) => void>();
   let timer: NodeJS.Timeout | undefined;
 
   function tick(): void {
-    if (listeners.size === 0) {
+    if (listeners.size() === 0) {
       clearInterval(timer);
       timer = undefined;
       return;
     }
     const now = clock.elapsed();
-    for (const listener of listeners) listener(now);
+    for (const listener of listeners.members()) listener(now);
   }
 
   return {
     timing,
     now: () => clock.elapsed(),
     add(onTick) {
-      listeners.add(onTick);
+      const leave = listeners.add(onTick);
       if (timer === undefined) {
         timer = setInterval(tick, timing.tickMs);
         timer.unref();
       }
-      return () => void listeners.delete(onTick);
+      return leave;
     },
   };
 }
