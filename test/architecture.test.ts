@@ -7,7 +7,7 @@ import { test } from 'node:test';
 const SOURCE = fileURLToPath(new URL('../src', import.meta.url));
 
 /** Who may walk where: imports point down. `tables.ts` of another module is allowed for foreign keys. */
-const DOMAIN = ['identity', 'catalog', 'ledger', 'governance', 'audit', 'billing', 'upstream'];
+const DOMAIN = ['identity', 'catalog', 'ledger', 'governance', 'audit', 'billing', 'upstream', 'webhooks'];
 const MAY_IMPORT: Record<string, readonly string[]> = {
   base: [],
   db: ['base'],
@@ -18,9 +18,13 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ledger: ['base', 'db'],
   // The caller's key and its caps are what a limit is about.
   governance: ['base', 'db', 'identity'],
-  audit: ['base', 'db'],
+  // A proof says what the accounts of the ledger sum to.
+  audit: ['base', 'db', 'ledger'],
   upstream: ['base'],
-  billing: ['base', 'db', 'ledger', 'audit'],
+  // The journal tells of calls, and webhooks are sent through the guard that agents are called through.
+  webhooks: ['base', 'db', 'ledger', 'audit', 'upstream'],
+  // Whoever is told that a spending cap is nearly used is the owner of the key whose spending it counts.
+  billing: ['base', 'db', 'identity', 'ledger', 'audit'],
   calls: ['base', 'db', 'identity', 'catalog', 'ledger', 'governance', 'audit', 'upstream'],
   jobs: ['base', 'db', ...DOMAIN, 'calls'],
   mcp: ['base', 'db', ...DOMAIN, 'calls'],

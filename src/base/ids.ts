@@ -5,7 +5,21 @@ import { randomBytes, randomFillSync } from 'node:crypto';
  * were made and an index on them grows at its right edge. We make them before writing, so every write can
  * be retried.
  */
-export type IdPrefix = 'call' | 'org' | 'key' | 'req' | 'txn' | 'run';
+export type IdPrefix =
+  | 'call'
+  | 'org'
+  | 'key'
+  | 'req'
+  | 'txn'
+  | 'run'
+  /** A top-up, a dispute, a payout. */
+  | 'top'
+  | 'dsp'
+  | 'pay'
+  /** An event, a webhook endpoint, a webhook delivery. */
+  | 'evt'
+  | 'whe'
+  | 'whd';
 
 export function newId(prefix: IdPrefix): string {
   return `${prefix}_${uuidv7Hex()}`;

@@ -34,6 +34,8 @@ const PROBLEMS = {
   PAYLOAD_TOO_LARGE: { status: 413, title: 'The body is too large', retryable: false },
   HOST_NOT_ALLOWED: { status: 403, title: 'This host or origin is not allowed', retryable: false },
   CONFLICT: { status: 409, title: 'That contradicts what is already there', retryable: false },
+  STRIPE_NOT_CONFIGURED: { status: 503, title: 'Payments are not set up here', retryable: false },
+  STRIPE_FAILED: { status: 502, title: 'Stripe did not do what was asked', retryable: true },
   UNAVAILABLE: { status: 503, title: 'Not available right now', retryable: true },
 } as const satisfies Record<string, { status: number; title: string; retryable: boolean }>;
 
@@ -52,6 +54,8 @@ export type ProblemExtras = {
   call_id?: string;
   retry_after_seconds?: number;
   limit?: string;
+  /** Today's price, where that is what changed. */
+  price?: Readonly<Record<string, string | number>>;
 };
 
 /** A refusal the client may read. `message` is public; `cause` is for the log only. */

@@ -1,3 +1,4 @@
+import type { Receipt } from '../audit/receipts.ts';
 import type { Json } from '../base/json.ts';
 import type { Problem } from '../base/problem.ts';
 import type { AgentFilters } from '../catalog/agent.ts';
@@ -19,26 +20,16 @@ export type PaidCallRequest = {
   idempotencyKey?: string;
   /** The most the buyer will pay for this call. */
   maxMicros?: bigint;
-};
-
-/** What one call cost and how it ended, as the client reads it. Amounts are decimal credit strings. */
-export type Receipt = {
-  call_id: string;
-  agent_id: string;
-  agent_version: string;
-  organization_id: string;
-  key_id: string;
-  currency: 'live' | 'test';
-  outcome: 'settled' | 'refunded';
-  held: string;
-  charged: string;
-  fee: string;
-  started_at: string;
-  ended_at: string;
+  /** The run or MCP connection it belongs to, and on whose behalf the key calls, as the client names them. */
+  session?: string;
+  actingFor?: string;
 };
 
 /** What the agent answered, in its own words. `content` is what an MCP tool said, block by block. */
 export type CallAnswer = { output: Json; content?: ContentBlock[] };
+
+/** What a session and whoever a key calls for may be named. */
+export const LABEL = /^[\x20-\x7e]{1,128}$/;
 
 /** How a paid call ended. */
 export type CallResult =

@@ -1,3 +1,4 @@
+import type { Receipts } from '../audit/receipts.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Agent } from '../catalog/agent.ts';
@@ -5,7 +6,9 @@ import type { Db } from '../db/db.ts';
 import type { Gate } from '../governance/gate.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import type { FreeCalls } from './free-calls.ts';
 import type { LedgerAccounts } from './ledger-accounts.ts';
+import type { PriceListings } from './price-listings.ts';
 import type { CallRecorder } from './records.ts';
 import type { CallResults } from './results.ts';
 import type { RunningCalls } from './running-calls.ts';
@@ -16,10 +19,13 @@ export type CallDeps = {
   catalog: { find(agentId: string): Agent | undefined };
   ledger: Ledger;
   accounts: LedgerAccounts;
+  prices: PriceListings;
+  freeCalls: FreeCalls;
   gate: Gate;
   upstream: Upstream;
   recorder: CallRecorder;
   results: CallResults;
+  receipts: Receipts;
   running: RunningCalls;
   feeBasisPoints: bigint;
   clock: Clock;
@@ -36,6 +42,7 @@ export type EndedCall = {
   heldMicros: bigint;
   chargedMicros: bigint;
   feeMicros: bigint;
+  isOverReported: boolean;
   totalMs: number;
   holdMs: number | undefined;
   upstreamMs: number | undefined;

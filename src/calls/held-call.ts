@@ -1,16 +1,18 @@
+import { receiptPayload, receiptTemplate, type Receipt } from '../audit/receipts.ts';
+import { hashJson } from '../base/canonical-json.ts';
+import { invariant } from '../base/invariant.ts';
+import type { Json } from '../base/json.ts';
 import { Problem } from '../base/problem.ts';
 import { MICROS_PER_CREDIT, parseCredits, splitPrice } from '../base/money.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import type { Price } from '../catalog/agent.ts';
 import type { Usage } from '../upstream/upstream.ts';
-import type { CallResult } from './call.ts';
+import type { CallAnswer, CallResult } from './call.ts';
 import type { CallDeps } from './deps.ts';
 import { judge, type Verdict } from './outcome.ts';
-import type { Call } from './paid-call.ts';
 import type { HoldPlaced } from './place-hold.ts';
-import { receiptOf } from './receipt.ts';
+import type { PricedCall } from './price-call.ts';
 import { recordEnd } from './record-end.ts';
-import type { StoredResult } from './results.ts';
 import type { RunningCall } from './running-calls.ts';
 
 /**
@@ -19,7 +21,7 @@ import type { RunningCall } from './running-calls.ts';
  * leaves an open hold, which the sweeper refunds.
  */
 export async function runHeldCall(
-  call: Call,
+  call: PricedCall,
   hold: HoldPlaced,
   running: RunningCall,
   deps: CallDeps,
@@ -50,7 +52,7 @@ export async function runHeldCall(
 type Alone = { wasAlone: boolean; announced: Promise<void> };
 
 /** A call that may run on does so when its buyers leave; the answer is then kept for the next identical one. */
-function letRunOn(call: Call, running: RunningCall, deps: CallDeps): Alone {
+function letRunOn(call: PricedCall, running: RunningCall, deps: CallDeps): Alone {
   const alone: Alone = { wasAlone: false, announced: Promise.resolve() };
   const { capabilities } = call.agent.manifest;
   if (capabilities?.idempotent === true || capabilities?.keep_running === true) {
@@ -63,7 +65,7 @@ function letRunOn(call: Call, running: RunningCall, deps: CallDeps): Alone {
   return alone;
 }
 
-async function invoke(call: Call, running: RunningCall, deps: CallDeps) {
+async function invoke(call: PricedCall, running: RunningCall, deps: CallDeps) {
   const { agent, request } = call;
   const before = deps.clock.elapsed();
   const { endpoint } = agent.manifest;
@@ -83,18 +85,21 @@ async function invoke(call: Call, running: RunningCall, deps: CallDeps) {
 }
 
 async function settle(
-  call: Call,
+  call: PricedCall,
   hold: HoldPlaced,
   verdict: Extract<Verdict, { kind: 'settle' }>,
   running: RunningCall,
   alone: Alone,
   deps: CallDeps,
 ): Promise<CallResult> {
-  const chargedMicros = actualPrice(call.agent.price, verdict.usage, hold.heldMicros);
+  const usedMicros = priceOfWork(call.price, verdict.usage);
+  // Never more than held: an agent that says it did more than its most is paid its most, a free call nothing.
+  const chargedMicros = usedMicros < hold.heldMicros ? usedMicros : hold.heldMicros;
+  const isOverReported = usedMicros > call.price.maxMicros;
   const { feeMicros } = splitPrice(chargedMicros, deps.feeBasisPoints);
-  const receipt = receiptOf(
+  const template = templateOf(
     call,
-    { outcome: 'settled', heldMicros: hold.heldMicros, chargedMicros, feeMicros },
+    { heldMicros: hold.heldMicros, chargedMicros, feeMicros, outputHash: hashOutput(verdict.output) },
     deps,
   );
   const answer = { output: verdict.output, ...(verdict.content ? { content: verdict.content } : {}) };
@@ -105,13 +110,16 @@ async function settle(
     kept = running.hasBuyer() ? 'for its key' : 'for handover';
     try {
       await alone.announced;
-      await keep(kept, call, { answer, receipt }, deps);
+      await keep(kept, call, answer, deps);
     } catch (error) {
       return refund(call, hold, failure(call, error, deps), deps);
     }
   }
 
-  const resolved = await deps.ledger.settle(call.callId, chargedMicros, feeMicros);
+  const resolved = await deps.ledger.settle(call.callId, chargedMicros, feeMicros, {
+    buyer: call.caller.accountId,
+    template,
+  });
   if (resolved.kind === 'lost') {
     // Nobody paid for it, so nobody may come and fetch it.
     if (kept !== 'nowhere') {
@@ -137,44 +145,98 @@ async function settle(
   // One that waits for the next buyer may have been taken by now, and is not put out a second time.
   const wanted = isDelivered ? (alone.wasAlone ? 'for its key' : kept) : 'for handover';
   if (wanted !== kept && wanted !== 'nowhere') {
-    await orLog(keep(wanted, call, { answer, receipt }, deps), 'an answer could not be kept', call, deps);
+    await orLog(keep(wanted, call, answer, deps), 'an answer could not be kept', call, deps);
   }
   const { heldMicros } = hold;
-  recordEnd(call, { outcome: 'settled', heldMicros, chargedMicros, feeMicros, isDelivered }, deps);
+  const money = { heldMicros, chargedMicros, feeMicros };
+  recordEnd(call, { outcome: 'settled', ...money, isOverReported, isDelivered }, deps);
+  invariant(resolved.place, `the settled call ${call.callId} has a receipt`);
+  const receipt = await deps.receipts.sign(receiptPayload(template, resolved.place));
   return { kind: 'answer', answer, receipt, isReplay: false };
 }
 
 function keep(
   place: 'for its key' | 'for handover',
-  call: Call,
-  result: StoredResult,
+  call: PricedCall,
+  answer: CallAnswer,
   deps: CallDeps,
 ): Promise<void> {
   return place === 'for its key'
-    ? deps.results.keep(ownerOf(call), result)
-    : deps.results.keepForHandover(ownerOf(call), result);
+    ? deps.results.keep(ownerOf(call), answer)
+    : deps.results.keepForHandover(ownerOf(call), answer);
 }
 
 async function refund(
-  call: Call,
+  call: PricedCall,
   hold: HoldPlaced,
   verdict: Extract<Verdict, { kind: 'refund' }>,
   deps: CallDeps,
 ): Promise<CallResult> {
-  // `lost` says that the sweeper refunded it first, which is the same thing to everyone.
-  await deps.ledger.refund(call.callId);
-  hold.givenBackMicros = hold.heldMicros;
-  const receipt = receiptOf(
+  const template = templateOf(
     call,
-    { outcome: 'refunded', heldMicros: hold.heldMicros, chargedMicros: 0n, feeMicros: 0n },
+    { heldMicros: hold.heldMicros, chargedMicros: 0n, feeMicros: 0n, code: verdict.problem.code },
     deps,
   );
+  const resolved = await deps.ledger.refund(call.callId, { buyer: call.caller.accountId, template });
+  hold.givenBackMicros = hold.heldMicros;
+  // `lost` says that the sweeper refunded it first, which is the same thing to everyone; it wrote the receipt.
+  let receipt: Receipt | undefined;
+  const told = async (): Promise<void> => {
+    receipt =
+      resolved.kind === 'done' && resolved.place
+        ? await deps.receipts.sign(receiptPayload(template, resolved.place))
+        : await deps.receipts.find(call.callId);
+  };
+  await orLog(told(), 'a refund was told without its receipt', call, deps);
   recordEnd(call, { outcome: 'refunded', heldMicros: hold.heldMicros, code: verdict.problem.code }, deps);
   const { content } = verdict;
-  return { kind: 'problem', problem: verdict.problem, ...(content ? { content } : {}), receipt };
+  return {
+    kind: 'problem',
+    problem: verdict.problem,
+    ...(content ? { content } : {}),
+    ...(receipt ? { receipt } : {}),
+  };
 }
 
-function failure(call: Call, error: unknown, deps: CallDeps): Extract<Verdict, { kind: 'refund' }> {
+/** The call's receipt but for its place in the chain, which the ledger gives it. */
+function templateOf(
+  call: PricedCall,
+  ended: {
+    heldMicros: bigint;
+    chargedMicros: bigint;
+    feeMicros: bigint;
+    outputHash?: string | undefined;
+    code?: string;
+  },
+  deps: CallDeps,
+): string {
+  return receiptTemplate({
+    callId: call.callId,
+    agentId: call.agent.id,
+    agentVersion: call.agent.version,
+    manifestHash: call.agent.manifestHash,
+    organizationId: call.caller.organizationId,
+    keyId: call.caller.keyId,
+    currency: call.caller.currency,
+    inputHash: call.inputHash,
+    startedAt: call.startedAt.toISOString(),
+    endedAt: new Date(deps.clock.now()).toISOString(),
+    outputHash: undefined,
+    code: undefined,
+    ...ended,
+  });
+}
+
+/** Undefined for an output RFC 8785 has no form for: half a surrogate pair in a text. */
+function hashOutput(output: Json): string | undefined {
+  try {
+    return hashJson(output);
+  } catch {
+    return undefined;
+  }
+}
+
+function failure(call: PricedCall, error: unknown, deps: CallDeps): Extract<Verdict, { kind: 'refund' }> {
   deps.log('error', 'a held call failed', {
     call: call.callId,
     error: error instanceof Error ? (error.stack ?? error.message) : String(error),
@@ -183,7 +245,7 @@ function failure(call: Call, error: unknown, deps: CallDeps): Extract<Verdict, {
 }
 
 /** For what is good to have done and must not change how the call ends. */
-async function orLog(work: Promise<void>, message: string, call: Call, deps: CallDeps): Promise<void> {
+async function orLog(work: Promise<void>, message: string, call: PricedCall, deps: CallDeps): Promise<void> {
   try {
     await work;
   } catch (error) {
@@ -191,15 +253,14 @@ async function orLog(work: Promise<void>, message: string, call: Call, deps: Cal
   }
 }
 
-/** A fixed price is what was held. A metered one is what was used, rounded down, and never more than held. */
-function actualPrice(price: Price, usage: Usage | undefined, heldMicros: bigint): bigint {
-  if (price.kind === 'per_call') return heldMicros;
+/** A fixed price, or what a metered agent says it used, rounded down. */
+function priceOfWork(price: Price, usage: Usage | undefined): bigint {
+  if (price.kind === 'per_call') return price.maxMicros;
   // Quantities have the six places credits have, so the same parser reads them.
   const quantityMicros = parseCredits(usage?.quantity ?? '0') ?? 0n;
-  const usedMicros = (price.unitMicros * quantityMicros) / MICROS_PER_CREDIT;
-  return usedMicros < heldMicros ? usedMicros : heldMicros;
+  return (price.unitMicros * quantityMicros) / MICROS_PER_CREDIT;
 }
 
-function ownerOf(call: Call) {
+function ownerOf(call: PricedCall) {
   return { callId: call.callId, keyId: call.caller.keyId, requestHash: call.requestHash ?? call.callId };
 }

@@ -9,7 +9,9 @@ import {
   insertKey,
 } from '../identity/keys.ts';
 import { findOrganization } from '../identity/organizations.ts';
-import { openAccount, openMeter } from '../ledger/accounts.ts';
+import { openAccount } from '../ledger/accounts.ts';
+import { openMeter } from '../ledger/meters.ts';
+import { needsMeter } from './change-caps.ts';
 
 export type KeyWish = {
   organizationId: string;
@@ -27,8 +29,6 @@ export type KeyWish = {
  */
 export async function issueKey(db: Db, wish: KeyWish): Promise<{ id: string; key: string }> {
   const caps = wish.caps ?? {};
-  const needsMeter =
-    caps.capDayMicros !== undefined || caps.capMonthMicros !== undefined || caps.capTotalMicros !== undefined;
   return db.transaction(async (tx) => {
     if (!(await findOrganization(tx, wish.organizationId))) {
       throw new Problem('NOT_FOUND', `There is no organization ${wish.organizationId}.`);
@@ -43,7 +43,7 @@ export async function issueKey(db: Db, wish: KeyWish): Promise<{ id: string; key
       ratePerMinute: wish.ratePerMinute ?? DEFAULT_RATE_PER_MINUTE,
       maxConcurrent: wish.maxConcurrent ?? DEFAULT_MAX_CONCURRENT,
       accountId,
-      meterId: needsMeter ? await openMeter(tx, caps) : undefined,
+      meterId: needsMeter(caps) ? await openMeter(tx, caps) : undefined,
     });
   });
 }

@@ -1,11 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { unreachable } from '../base/invariant.ts';
+import { invariant, unreachable } from '../base/invariant.ts';
 import { findIdempotencyKey, nameCall } from '../ledger/idempotency.ts';
-import type { CallResult } from './call.ts';
+import type { CallAnswer, CallResult } from './call.ts';
 import type { CallDeps } from './deps.ts';
 import type { Call } from './paid-call.ts';
 import { markDelivered } from './records.ts';
-import type { StoredResult } from './results.ts';
 import { idempotencyConflict, type RunningCall } from './running-calls.ts';
 
 type Replay = Extract<CallResult, { kind: 'answer' }>;
@@ -45,12 +44,9 @@ async function findEarlier(
       if (earlier.requestHash !== call.keyedHash) throw idempotencyConflict();
       if (earlier.state === 'open') return { kind: 'running' };
       // Taken, so that it is not also waiting for the next identical call without a key.
-      const result =
+      const answer =
         earlier.state === 'settled' ? await deps.results.takeUndelivered(earlier.callId) : undefined;
-      if (result) {
-        await markDelivered(deps.db, earlier.callId);
-        return { kind: 'replay', result: replayOf(result) };
-      }
+      if (answer) return replay(earlier.callId, answer, deps);
     }
   }
   const handover = await deps.results.takeHandover(caller.keyId, requestHash);
@@ -61,8 +57,7 @@ async function findEarlier(
       return handover;
     case 'answer':
       await nameForRetries(call, handover.callId, deps);
-      await markDelivered(deps.db, handover.callId);
-      return { kind: 'replay', result: replayOf(handover.result) };
+      return replay(handover.callId, handover.answer, deps);
     default:
       return unreachable(handover);
   }
@@ -76,6 +71,9 @@ export async function nameForRetries(call: Call, callId: string, deps: CallDeps)
   await nameCall(deps.db, { keyId, idempotencyKey, callId, requestHash: call.keyedHash });
 }
 
-function replayOf({ answer, receipt }: StoredResult): Replay {
-  return { kind: 'answer', answer, receipt, isReplay: true };
+async function replay(callId: string, answer: CallAnswer, deps: CallDeps): Promise<OpenedCall> {
+  await markDelivered(deps.db, callId);
+  const receipt = await deps.receipts.find(callId);
+  invariant(receipt, `the settled call ${callId} has a receipt`);
+  return { kind: 'replay', result: { kind: 'answer', answer, receipt, isReplay: true } };
 }

@@ -37,6 +37,10 @@ export function judge(outcome: UpstreamOutcome, agent: Agent): Verdict {
   if (agent.price.kind === 'per_unit' && outcome.usage === undefined) {
     return broken(agent, `is paid per ${agent.price.unit} and did not report how many it used`);
   }
+  const { usage } = outcome;
+  if (agent.price.kind === 'per_unit' && usage?.unit !== undefined && usage.unit !== agent.price.unit) {
+    return broken(agent, `is paid per ${agent.price.unit} and reported its usage in another unit`);
+  }
   const faults = agent.checkOutput(outcome.output);
   if (faults.length > 0) {
     const told = faults.slice(0, FAULTS_TOLD).map((fault) => `${fault.path || '(root)'} ${fault.message}`);

@@ -5,6 +5,7 @@ import { Problem } from '../base/problem.ts';
 import { matchesFilters, type Agent } from '../catalog/agent.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import { decide } from '../governance/decide.ts';
+import type { GateAnswer } from '../governance/gate.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { CallResult, PaidCallRequest } from './call.ts';
@@ -12,6 +13,7 @@ import type { CallDeps } from './deps.ts';
 import { runHeldCall } from './held-call.ts';
 import { nameForRetries, openCall } from './open-call.ts';
 import { placeHold, type HoldPlaced } from './place-hold.ts';
+import { giveBackFreeCall, mostItMayCost, priceCall } from './price-call.ts';
 import { recordEnd } from './record-end.ts';
 import type { RunningCall } from './running-calls.ts';
 
@@ -31,6 +33,8 @@ export type Attempt = {
 export type Call = Attempt & {
   readonly agent: Agent;
   readonly input: JsonObject;
+  /** SHA-256 of the arguments' canonical JSON. */
+  readonly inputHash: string;
   /** The same for the same agent, version and arguments; only where an answer may be handed over. */
   readonly requestHash: string | undefined;
   /** The same for the same agent and arguments, whatever the version; only with an idempotency key. */
@@ -40,8 +44,8 @@ export type Call = Attempt & {
 /**
  * Runs one paid call from request to receipt; section 2 of the contract, step by step.
  *
- *   check scope → find agent → check arguments → open call (or replay, or join) → decide → place hold →
- *   invoke → check output → settle or refund → record
+ *   check scope → find agent → check arguments → open call (or replay, or join) → price it → decide →
+ *   place hold → invoke → check output → settle or refund → record
  *
  * Both wires come through here. Every way it can end, refusals included, is an answer and is recorded;
  * nothing before `placeHold` moves money, and every path after it ends in exactly one settle or refund.
@@ -111,16 +115,15 @@ async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promi
         return opened.result;
       }
 
-      const entry = await deps.gate.enter({
-        caller: call.caller,
-        callId: call.callId,
-        amountMicros: mostItMayCost(call),
-        ttlMs: holdTtlMs(call.agent),
-      });
+      const priced = await priceCall(call, deps);
+      const amountMicros = mostItMayCost(priced);
+      const ttlMs = holdTtlMs(call.agent);
+      let entry: GateAnswer | undefined;
       let hold: HoldPlaced | undefined;
       try {
+        entry = await deps.gate.enter({ caller: call.caller, callId: call.callId, amountMicros, ttlMs });
         const decision = decide({
-          priceMaxMicros: mostItMayCost(call),
+          priceMaxMicros: amountMicros,
           caps: call.caller.caps,
           requestMaxMicros: call.request.maxMicros,
           gate: entry,
@@ -129,12 +132,13 @@ async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promi
         if (running.signal.aborted) throw new Problem('CANCELLED', 'The call was cancelled before it began.');
 
         // Above this line a refusal costs nothing and moves nothing. Below it credits are on hold.
-        const placed = await placeHold(call, mostItMayCost(call), holdTtlMs(call.agent), deps);
+        const placed = await placeHold(call, amountMicros, ttlMs, deps);
         if (placed.kind === 'key_taken') continue;
         hold = placed;
-        return await runHeldCall(call, hold, running, deps);
+        return await runHeldCall(priced, hold, running, deps);
       } finally {
-        if (entry.kind === 'entered') entry.leave(hold?.givenBackMicros ?? mostItMayCost(call));
+        if (entry?.kind === 'entered') entry.leave(hold?.givenBackMicros ?? amountMicros);
+        if (priced.isFree && !hold) await giveBackFreeCall(priced, deps);
       }
     }
   } catch (error) {
@@ -173,39 +177,33 @@ function checkInput(agent: Agent, input: unknown): JsonObject {
 }
 
 /**
- * What makes two requests the same purchase. Only computed where something may be replayed or joined. A key
- * stands for its arguments whatever the seller has published since; an answer is only handed over to a call
+ * What was asked, for the receipt, and what makes two requests the same purchase; the latter only where
+ * something may be replayed or joined. A key stands for its arguments whatever the seller has published since; an answer is only handed over to a call
  * of the same version.
  */
 function hashPurchase(
   agent: Agent,
   input: JsonObject,
   request: PaidCallRequest,
-): Pick<Call, 'requestHash' | 'keyedHash'> {
+): Pick<Call, 'inputHash' | 'requestHash' | 'keyedHash'> {
   const runsOn =
     agent.manifest.capabilities?.idempotent === true || agent.manifest.capabilities?.keep_running === true;
   const isKeyed = request.idempotencyKey !== undefined;
   try {
+    const inputHash = hashJson(input);
     return {
+      inputHash,
       requestHash:
-        isKeyed || runsOn ? hashJson({ agent: agent.id, version: agent.version, input }) : undefined,
-      keyedHash: isKeyed ? hashJson({ agent: agent.id, input }) : undefined,
+        isKeyed || runsOn ? hashJson({ agent: agent.id, version: agent.version, inputHash }) : undefined,
+      keyedHash: isKeyed ? hashJson({ agent: agent.id, inputHash }) : undefined,
     };
   } catch {
     // RFC 8785 has no form for half a surrogate pair, nor for a number beyond the doubles.
-    const message = 'holds half a character or a number that is too large, so it cannot be told from another';
+    const message = 'holds half a character or a number that is too large, so no receipt can name it';
     throw new Problem('INVALID_INPUT', `The arguments do not match input_schema: (root) ${message}`, {
       faults: [{ path: '', message }],
     });
   }
-}
-
-/**
- * What is held: a fixed price, or a metered one's maximum. Never less because the buyer allows less: the agent
- * does not know of that limit and would work for nothing, so such a call is refused before it begins.
- */
-function mostItMayCost(call: Call): bigint {
-  return call.agent.price.maxMicros;
 }
 
 const HOLD_MARGIN_MS = 60_000;

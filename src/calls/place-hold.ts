@@ -33,6 +33,7 @@ export async function placeHold(
     ttlMs,
     keyId: caller.keyId,
     agentId: agent.id,
+    terms: { agentVersion: agent.version, inputHash: call.inputHash },
     meterId: caller.meterId,
     idempotency:
       request.idempotencyKey === undefined || call.keyedHash === undefined
@@ -53,8 +54,14 @@ export async function placeHold(
     case 'cap':
       throw new Problem(
         'BUDGET_EXCEEDED',
-        `This call would pass the key's spending cap ${CAP_WORDS[answer.cap]}. Nothing was charged.`,
-        { limit: answer.cap, hint: 'Raise the cap of this key, or use another one.' },
+        `This call would pass the ${answer.of}'s spending cap ${CAP_WORDS[answer.cap]}. Nothing was charged.`,
+        {
+          limit: answer.cap,
+          hint:
+            answer.of === 'key'
+              ? 'Raise the cap of this key, or use another one.'
+              : 'Raise the cap of the organization.',
+        },
       );
     default:
       return unreachable(answer);

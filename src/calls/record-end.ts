@@ -5,7 +5,14 @@ import type { Attempt } from './paid-call.ts';
 
 /** How a call ended, for the record and the figures. */
 export type CallEnd =
-  | { outcome: 'settled'; heldMicros: bigint; chargedMicros: bigint; feeMicros: bigint; isDelivered: boolean }
+  | {
+      outcome: 'settled';
+      heldMicros: bigint;
+      chargedMicros: bigint;
+      feeMicros: bigint;
+      isOverReported: boolean;
+      isDelivered: boolean;
+    }
   | { outcome: 'refunded'; heldMicros: bigint; code: Problem['code'] }
   | { outcome: 'refused'; code: Problem['code'] }
   /** An answer that was bought before was given again, free. */
@@ -20,6 +27,7 @@ export function recordEnd(attempt: Attempt, end: CallEnd, deps: CallDeps): void 
     chargedMicros: end.outcome === 'settled' ? end.chargedMicros : 0n,
     feeMicros: end.outcome === 'settled' ? end.feeMicros : 0n,
   };
+  const isOverReported = end.outcome === 'settled' && end.isOverReported;
   deps.recorder.record({
     id: attempt.callId,
     organizationId: caller.organizationId,
@@ -33,6 +41,9 @@ export function recordEnd(attempt: Attempt, end: CallEnd, deps: CallDeps): void 
     code,
     ...micros,
     requestId: request.requestId,
+    session: request.session,
+    actingFor: request.actingFor,
+    isOverReported,
     isDelivered: end.outcome === 'settled' ? end.isDelivered : !request.signal.aborted,
     upstreamMs: attempt.upstreamMs === undefined ? null : Math.round(attempt.upstreamMs),
     startedAt: attempt.startedAt,
@@ -42,6 +53,7 @@ export function recordEnd(attempt: Attempt, end: CallEnd, deps: CallDeps): void 
     result: code ?? end.outcome,
     wire: request.wire,
     ...micros,
+    isOverReported,
     totalMs: deps.clock.elapsed() - attempt.startedElapsed,
     holdMs: attempt.holdMs,
     upstreamMs: attempt.upstreamMs,

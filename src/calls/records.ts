@@ -1,4 +1,4 @@
-import { and, desc, eq, lt, sql, type SQL } from 'drizzle-orm';
+import { and, desc, eq, inArray, lt, sql, type SQL } from 'drizzle-orm';
 import type { PgColumn } from 'drizzle-orm/pg-core';
 import { createBatcher } from '../base/batcher.ts';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
@@ -40,7 +40,7 @@ export function createCallRecorder(database: Database, log: Log): CallRecorder {
   };
 }
 
-// The columns in the order of the statement, with the type each array is sent as.
+// The columns in the order of the table, which the row of the conflict clause has, with the type each array is sent as.
 const COLUMNS = [
   ['id', 'uuid', (r) => uuidOfId('call', r.id) ?? ''],
   ['organization_id', 'text', (r) => r.organizationId],
@@ -60,6 +60,9 @@ const COLUMNS = [
   ['upstream_ms', 'int', (r) => r.upstreamMs?.toString() ?? null],
   ['started_at', 'timestamptz', (r) => r.startedAt.toISOString()],
   ['ended_at', 'timestamptz', (r) => r.endedAt.toISOString()],
+  ['session', 'text', (r) => r.session ?? null],
+  ['acting_for', 'text', (r) => r.actingFor ?? null],
+  ['is_over_reported', 'boolean', (r) => String(r.isOverReported ?? false)],
 ] as const satisfies readonly [string, string, (record: CallRecord) => string | null][];
 
 const INSERT = `INSERT INTO calls AS c (${COLUMNS.map(([name]) => name).join(', ')})
@@ -125,7 +128,12 @@ export type CallView = {
   held: string;
   charged: string;
   fee: string;
+  /** The agent reported more use than its most can pay for; the charge was cut to that. */
+  over_reported: boolean;
   delivered: boolean;
+  /** As the client named them: the run the call belongs to, and on whose behalf the key called. */
+  session: string | null;
+  caller: string | null;
   request_id: string;
   latency_ms: number;
   upstream_ms: number | null;
@@ -176,6 +184,15 @@ export async function listCalls(
   return rows.map(viewOf);
 }
 
+/** Those of these calls whose agent reported more use than its most can pay for. By UUID. */
+export async function findOverReports(db: Db, callUuids: readonly string[]): Promise<ReadonlySet<string>> {
+  const rows = await db
+    .select({ id: calls.id })
+    .from(calls)
+    .where(and(inArray(calls.id, [...callUuids]), calls.isOverReported));
+  return new Set(rows.map(({ id }) => id));
+}
+
 /** An undelivered answer has reached its buyer after all. */
 export async function markDelivered(db: Db, callId: string): Promise<void> {
   await db
@@ -202,7 +219,10 @@ function viewOf(row: typeof calls.$inferSelect): CallView {
     held: formatCredits(row.heldMicros),
     charged: formatCredits(row.chargedMicros),
     fee: formatCredits(row.feeMicros),
+    over_reported: row.isOverReported,
     delivered: row.isDelivered,
+    session: row.session,
+    caller: row.actingFor,
     request_id: row.requestId,
     latency_ms: row.endedAt.getTime() - row.startedAt.getTime(),
     upstream_ms: row.upstreamMs,

@@ -2,26 +2,24 @@ import { and, eq, gt, isNotNull, lt, sql } from 'drizzle-orm';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
-import type { CallAnswer, Receipt } from './call.ts';
+import type { CallAnswer } from './call.ts';
 import { ledgerJournal } from '../ledger/tables.ts';
 import { callResults } from './tables.ts';
-
-export type StoredResult = { answer: CallAnswer; receipt: Receipt };
 
 /** Answers kept for those who may still ask for them. */
 export type CallResults = {
   /** Keeps the answer of a call made with an idempotency key. Its buyer is there to receive it. */
-  keep(call: ResultOwner, result: StoredResult): Promise<void>;
+  keep(call: ResultOwner, answer: CallAnswer): Promise<void>;
   /** The buyer of a call that runs on has gone: the next identical call waits for this one. */
   expect(call: ResultOwner, forMs: number): Promise<void>;
   /** The answer came, and nobody received it: the next identical call gets it free. */
-  keepForHandover(call: ResultOwner, result: StoredResult): Promise<void>;
+  keepForHandover(call: ResultOwner, answer: CallAnswer): Promise<void>;
   /** The call that ran on was refunded: there is nothing to hand over. */
   drop(callId: string): Promise<void>;
   /** What waits for this purchase: an answer, now taken; a call that is still running; or nothing. */
   takeHandover(keyId: string, requestHash: string): Promise<Handover>;
   /** The answer kept of one call; from now on it waits for no other. */
-  takeUndelivered(callId: string): Promise<StoredResult | undefined>;
+  takeUndelivered(callId: string): Promise<CallAnswer | undefined>;
   /** Removes what is older than it is kept for. */
   removeExpired(): Promise<void>;
   /** Another process keeps something for this key. */
@@ -32,7 +30,7 @@ export type CallResults = {
 export type ResultOwner = { callId: string; keyId: string; requestHash: string };
 
 export type Handover =
-  { kind: 'nothing' } | { kind: 'running' } | { kind: 'answer'; callId: string; result: StoredResult };
+  { kind: 'nothing' } | { kind: 'running' } | { kind: 'answer'; callId: string; answer: CallAnswer };
 
 const KEPT_MS = 24 * 60 * 60_000;
 const HANDOVER_MS = 15 * 60_000;
@@ -61,15 +59,14 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
 
   async function store(
     call: ResultOwner,
-    result: StoredResult | null,
+    answer: CallAnswer | null,
     handoverMs: number | null,
   ): Promise<void> {
     const row = {
       callId: uuid(call.callId),
       keyId: call.keyId,
       requestHash: call.requestHash,
-      answer: result?.answer ?? null,
-      receipt: result?.receipt ?? null,
+      answer,
       handoverUntil: handoverMs === null ? null : later(handoverMs),
       expiresAt: later(KEPT_MS),
     };
@@ -86,9 +83,9 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
   }
 
   return {
-    keep: (call, result) => store(call, result, null),
+    keep: (call, answer) => store(call, answer, null),
     expect: (call, forMs) => store(call, null, forMs + PLACEHOLDER_MARGIN_MS),
-    keepForHandover: (call, result) => store(call, result, HANDOVER_MS),
+    keepForHandover: (call, answer) => store(call, answer, HANDOVER_MS),
     drop: async (callId) => {
       await db.delete(callResults).where(eq(callResults.callId, uuid(callId)));
     },
@@ -111,10 +108,7 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
         )
         .returning();
       const row = taken[0];
-      if (row?.answer && row.receipt) {
-        const result = { answer: row.answer, receipt: row.receipt };
-        return { kind: 'answer', callId: idOfUuid('call', row.callId), result };
-      }
+      if (row?.answer) return { kind: 'answer', callId: idOfUuid('call', row.callId), answer: row.answer };
       const [running] = await db.select({ id: callResults.callId }).from(callResults).where(wanted).limit(1);
       return running ? { kind: 'running' } : { kind: 'nothing' };
     },
@@ -130,7 +124,7 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
           ),
         )
         .returning();
-      return row?.answer && row.receipt ? { answer: row.answer, receipt: row.receipt } : undefined;
+      return row?.answer ?? undefined;
     },
     removeExpired: async () => {
       await db.delete(callResults).where(lt(callResults.expiresAt, sql`now()`));

@@ -3,6 +3,8 @@ import type { Log } from '../base/log.ts';
 import type { Db } from '../db/db.ts';
 import { removeExpiredIdempotencyKeys } from '../ledger/idempotency.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import { removeOldFreeCalls } from './free-calls.ts';
+import { removeListingsOfRevokedKeys } from './price-listings.ts';
 import type { CallResults } from './results.ts';
 
 const HOLDS_AT_ONCE = 500;
@@ -36,6 +38,8 @@ export async function sweep(deps: {
 export async function removeExpired(deps: { db: Db; results: CallResults }): Promise<void> {
   await removeExpiredIdempotencyKeys(deps.db);
   await deps.results.removeExpired();
+  await removeOldFreeCalls(deps.db);
+  await removeListingsOfRevokedKeys(deps.db);
 }
 
 /**

@@ -3,15 +3,17 @@ import {
   bigint,
   boolean,
   check,
+  date,
   index,
   integer,
   json,
   pgTable,
+  primaryKey,
   text,
   timestamp,
   uuid,
 } from 'drizzle-orm/pg-core';
-import type { CallAnswer, Receipt } from './call.ts';
+import type { CallAnswer } from './call.ts';
 
 const micros = () => bigint({ mode: 'bigint' });
 
@@ -39,6 +41,12 @@ export const calls = pgTable(
     chargedMicros: micros().notNull(),
     feeMicros: micros().notNull(),
     requestId: text().notNull(),
+    /** The run or MCP connection the call belongs to, as the client named it. */
+    session: text(),
+    /** On whose behalf the key called: a person or another agent, as the client named it. */
+    actingFor: text(),
+    /** The agent reported more than the hold could pay; the charge was cut to the hold. */
+    isOverReported: boolean().notNull().default(false),
     /** False when the buyer had gone before the answer was ready. */
     isDelivered: boolean().notNull(),
     upstreamMs: integer(),
@@ -79,7 +87,6 @@ export const callResults = pgTable(
     requestHash: text().notNull(),
     /** `json` and not `jsonb`: given again as it was given first, member order and all, and a NUL in a text is kept. */
     answer: json().$type<CallAnswer>(),
-    receipt: json().$type<Receipt>(),
     /** Until when the next identical call gets it free; null once somebody has received it. */
     handoverUntil: timestamp({ withTimezone: true }),
     expiresAt: timestamp({ withTimezone: true }).notNull(),
@@ -89,6 +96,62 @@ export const callResults = pgTable(
       .on(table.keyId, table.requestHash)
       .where(sql`${table.handoverUntil} is not null`),
     index('call_results_by_expiry').on(table.expiresAt),
-    check('call_results_answer_has_a_receipt', sql`(${table.answer} is null) = (${table.receipt} is null)`),
+  ],
+);
+
+/**
+ * One call that took a place of a buyer's free calls of an agent in a month. It counts while the call is
+ * under way or settled; a refunded one no longer does. Once it has ended the next one to take a place counts
+ * it in the month's row and removes it here.
+ */
+export const freeCalls = pgTable(
+  'free_calls',
+  {
+    callId: uuid().primaryKey(),
+    /** The buyer's balance: free calls with test credits are counted apart. */
+    accountId: bigint({ mode: 'bigint' }).notNull(),
+    agentId: text().notNull(),
+    /** The first day of the UTC month. */
+    month: date().notNull(),
+    takenAt: timestamp({ withTimezone: true }).notNull().defaultNow(),
+  },
+  (table) => [index('free_calls_of_a_month').on(table.accountId, table.agentId, table.month)],
+);
+
+/** How many free calls of an agent a buyer has had in a month, but for those still in `free_calls`. */
+export const freeCallMonths = pgTable(
+  'free_call_months',
+  {
+    accountId: bigint({ mode: 'bigint' }).notNull(),
+    agentId: text().notNull(),
+    month: date().notNull(),
+    settledCalls: integer().notNull().default(0),
+  },
+  (table) => [
+    primaryKey({
+      name: 'free_call_months_are_counted_once',
+      columns: [table.accountId, table.agentId, table.month],
+    }),
+    check('free_call_months_count_up', sql`${table.settledCalls} >= 0`),
+  ],
+);
+
+/**
+ * The price of an agent a key was last shown, by its number among the prices the agent has had. It is the most
+ * the key pays until it is shown another one.
+ */
+export const priceListings = pgTable(
+  'price_listings',
+  {
+    keyId: text().notNull(),
+    agentId: text().notNull(),
+    priceNumber: integer().notNull(),
+  },
+  (table) => [
+    primaryKey({
+      name: 'price_listings_are_one_per_key_and_agent',
+      columns: [table.keyId, table.agentId],
+    }),
+    check('price_listings_number_is_positive', sql`${table.priceNumber} >= 1`),
   ],
 );

@@ -74,6 +74,10 @@ export type Agent = {
   /** The selling organization. */
   sellerId: string;
   price: Price;
+  /** Which of the prices it has had this is, from 1. A version at the price of the one before has its number. */
+  priceNumber: number;
+  /** Earlier prices by number, where one is in any case better for the buyer than today's; absent where none is. */
+  betterPrices?: ReadonlyMap<number, Price>;
   timeoutMs: number;
   maxPayloadBytes: number;
   /** 0–100. */

@@ -6,9 +6,17 @@ import type { Agent, Badge, Category, Manifest, Price } from './agent.ts';
 /**
  * The line every tool's description ends in. Its form is fixed, so that hosts, people and scripts can read it:
  * `Cost: 15 credits ($0.15) per successful call; failed calls are free. Trust 87/100. Timeout 45 s.`
+ * An agent with free calls says so behind it.
  */
 export function formatPriceLine(agent: Pick<Agent, 'price' | 'trustScore' | 'timeoutMs'>): string {
-  return `Cost: ${formatCost(agent.price)}; failed calls are free. Trust ${agent.trustScore}/100. Timeout ${agent.timeoutMs / 1000} s.`;
+  return `Cost: ${formatCost(agent.price)}; failed calls are free. Trust ${agent.trustScore}/100. Timeout ${agent.timeoutMs / 1000} s.${formatFreeTier(agent.price)}`;
+}
+
+function formatFreeTier({ freeTierCalls }: Price): string {
+  if (freeTierCalls === 0) return '';
+  return freeTierCalls === 1
+    ? ' The first call a month is free.'
+    : ` The first ${freeTierCalls} calls a month are free.`;
 }
 
 /** The description a model reads: the seller's words, then the price line. */

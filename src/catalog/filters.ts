@@ -142,11 +142,14 @@ function openQuery(query: URLSearchParams, known: readonly string[]): QueryReade
 const KEY_NAMES =
   /^(x[-_])?(sentinel[-_])?(api[-_]?key|key|token|access[-_]?token|auth|authorization|bearer|secret|password)$/i;
 const KEY_VALUE = /(^|\s)sk_/i;
+// The id of a key opens nothing, and lists are filtered by it.
+const KEY_ID = /^key_[0-9a-f]{32}$/;
 
 /** A URL ends up in logs, histories and referrers. Neither name nor value is repeated: either may be the key. */
 export function refuseKeys(query: URLSearchParams): void {
   for (const [name, value] of query) {
     if (!KEY_NAMES.test(name) && !KEY_VALUE.test(name) && !KEY_VALUE.test(value)) continue;
+    if (name === 'key' && KEY_ID.test(value)) continue;
     throw new Problem(
       'INVALID_INPUT',
       'An API key must not be in the URL: send it in the header "Authorization: Bearer …" or "X-API-Key", and revoke this one if it is real.',

@@ -1,5 +1,6 @@
-import { and, eq } from 'drizzle-orm';
+import { and, eq, sql } from 'drizzle-orm';
 import { LRUCache } from 'lru-cache';
+import semver from 'semver';
 import { invariant } from '../base/invariant.ts';
 import type { JsonObject } from '../base/json.ts';
 import { parseCredits } from '../base/money.ts';
@@ -7,6 +8,7 @@ import type { Db } from '../db/db.ts';
 import { badgeOf, type Agent, type Manifest, type Price } from './agent.ts';
 import { DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_TIMEOUT_MS } from './manifest-schema.ts';
 import { toolNameOf } from './manifest.ts';
+import { isBetter, isSamePrice } from './price-in-force.ts';
 import { searchTextOf, type SearchEntry } from './search.ts';
 import { agents, agentVersions } from './tables.ts';
 import { compileSchema, type Check } from './validator.ts';
@@ -18,7 +20,15 @@ export type AgentRow = {
   sellerId: string;
   trustScore: number | null;
   createdAt: Date;
+  /** What the versions before this one cost, in any order; null where there are none. */
+  earlier?: EarlierVersion[] | null;
 };
+
+type EarlierVersion = { version: string; pricing: Manifest['pricing'] };
+
+const EARLIER_VERSIONS = sql<EarlierVersion[] | null>`(
+  SELECT json_agg(json_build_object('version', v.version, 'pricing', v.manifest -> 'pricing'))
+  FROM ${agentVersions} v WHERE v.agent_id = ${agents.id} AND v.version <> ${agents.currentVersion})`;
 
 /** Every agent for sale, or the one asked for if it is. */
 export async function listAgentsForSale(db: Db, agentId?: string): Promise<AgentRow[]> {
@@ -29,6 +39,7 @@ export async function listAgentsForSale(db: Db, agentId?: string): Promise<Agent
       sellerId: agents.organizationId,
       trustScore: agents.trustScore,
       createdAt: agents.createdAt,
+      earlier: EARLIER_VERSIONS,
     })
     .from(agents)
     .innerJoin(
@@ -73,7 +84,7 @@ export function makeEntry(row: AgentRow, schemas: CompiledSchemas): SearchEntry 
     manifest,
     manifestHash,
     sellerId,
-    price: priceOf(manifest),
+    ...pricesOf(row),
     timeoutMs: manifest.endpoint.timeout_ms ?? DEFAULT_TIMEOUT_MS,
     maxPayloadBytes: manifest.endpoint.max_payload_bytes ?? DEFAULT_MAX_PAYLOAD_BYTES,
     trustScore,
@@ -95,9 +106,28 @@ export function isSame({ agent }: SearchEntry, row: AgentRow): boolean {
   );
 }
 
-function priceOf({ pricing }: Manifest): Price {
-  // No call is free yet, so none is promised: what is shown is what is charged.
-  const freeTierCalls = 0;
+/** Today's price, its number, and what a buyer who was shown an earlier one may insist on. */
+function pricesOf({ manifest, earlier }: AgentRow): Pick<Agent, 'price' | 'priceNumber' | 'betterPrices'> {
+  const price = priceOf(manifest.pricing);
+  if (!earlier) return { price, priceNumber: 1 };
+  const inOrder = [...earlier].sort((a, b) => semver.compare(a.version, b.version));
+  const prices = inOrder.map(({ pricing }) => priceOf(pricing)).concat(price);
+  const distinct = prices.filter((each, index) => {
+    const before = prices[index - 1];
+    return before === undefined || !isSamePrice(before, each);
+  });
+  const better = distinct.flatMap((each, index): [number, Price][] =>
+    isBetter(each, price) ? [[index + 1, each]] : [],
+  );
+  return {
+    price,
+    priceNumber: distinct.length,
+    ...(better.length === 0 ? {} : { betterPrices: new Map(better) }),
+  };
+}
+
+function priceOf(pricing: Manifest['pricing']): Price {
+  const freeTierCalls = pricing.free_tier_calls ?? 0;
   if (pricing.model === 'per_call') {
     return { kind: 'per_call', maxMicros: storedMicros(pricing.credits_per_call), freeTierCalls };
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createClient, type Client } from '../client/client.ts';
 import { CommandFailure } from './describe-failure.ts';
 
-type Environment = Record<string, string | undefined>;
+export type Environment = Record<string, string | undefined>;
 
 /** Which gateway a command speaks to, and as whom. */
 export type Connection = { url: string; apiKey: string | undefined; keyFrom: string };
@@ -34,9 +34,11 @@ export async function findConnection(environment: Environment): Promise<Connecti
 }
 
 /** A client with a key; a missing one is told only when there is a gateway it would be for. */
-export async function connect(environment: Environment): Promise<Client> {
+export async function connect(environment: Environment, timeoutMs?: number): Promise<Client> {
   const { url, apiKey, keyFrom } = await findConnection(environment);
-  if (apiKey !== undefined) return createClient({ url, apiKey });
+  if (apiKey !== undefined) {
+    return createClient({ url, apiKey, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
+  }
   await createClient({ url }).health();
   throw new CommandFailure(
     `No key for ${url}: set SENTINEL_API_KEY, or run this where the gateway keeps its data (there is no usable ${keyFrom}).`,

@@ -7,6 +7,7 @@ import { addDoctor } from './commands/doctor.ts';
 import { addKeys } from './commands/keys.ts';
 import { addMigrate } from './commands/migrate.ts';
 import { addOrganizations } from './commands/orgs.ts';
+import { addReceipts } from './commands/receipts.ts';
 import { addServe } from './commands/serve.ts';
 import { addStatus } from './commands/status.ts';
 import { describeFailure } from './describe-failure.ts';
@@ -75,5 +76,6 @@ function createProgram(runtime: Runtime): Command {
   addCredits(program, runtime);
   addOrganizations(program, runtime);
   addCalls(program, runtime);
+  addReceipts(program, runtime);
   return program;
 }

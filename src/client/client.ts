@@ -7,18 +7,21 @@ import type { GrantedBody } from '../http/credits.ts';
 import type { CallAnswerBody } from '../http/call-answer.ts';
 import type { IssuedKeyBody, KeyBody, KeyWishBody } from '../http/keys.ts';
 import type { OrganizationBody } from '../http/organizations.ts';
+import type { ProofBody } from '../http/proofs.ts';
 import type {
   AgentRecordAnswer,
   PublishedAnswer,
   StandingAnswer,
   VerifiedAnswer,
 } from '../http/publishing.ts';
+import type { ReceiptBody, ReceiptPageBody } from '../http/receipts.ts';
+import type { ReconciliationBody } from '../http/reconciliation.ts';
 import type { StatusBody } from '../http/status.ts';
 import type { HealthBody, ReadinessBody } from '../http/system.ts';
 import { ApiProblem, GatewayAway } from './failures.ts';
 
 export type { AgentRecordAnswer, CallBody, KeyBody, OrganizationBody, StatusBody };
-export type { AgentDetailAnswer, CallWithResultBody, ReadinessBody };
+export type { AgentDetailAnswer, CallWithResultBody, ReadinessBody, ReconciliationBody };
 
 export type Page<Item> = { items: Item[]; next_cursor: string | null };
 type PageQuery = { limit?: number | undefined; cursor?: string | undefined };
@@ -49,7 +52,11 @@ export function createClient(options: ClientOptions) {
       const date = headers.get('date');
       return { ...(body as ReadinessBody), date: date === null ? undefined : new Date(date) };
     },
+    /** The public keys receipts and proofs are checked with. */
+    keySet: () => call<object>('GET', '/.well-known/jwks.json'),
     status: () => call<StatusBody>('GET', '/v1/status'),
+    reconciliation: (query: { limit?: number } = {}) =>
+      call<ReconciliationBody>('GET', '/v1/reconciliation', { query }),
     organizations: {
       create: (name: string) => call<OrganizationBody>('POST', '/v1/orgs', { body: { name } }),
       list: (query: PageQuery = {}) => call<Page<OrganizationBody>>('GET', '/v1/orgs', { query }),
@@ -92,6 +99,10 @@ export function createClient(options: ClientOptions) {
       balance: () => call<BalanceBody>('GET', '/v1/billing/balance'),
       transactions: (query: Query = {}) =>
         call<Page<TransactionBody>>('GET', '/v1/billing/transactions', { query }),
+      receipt: (callId: string) => call<ReceiptBody>('GET', `/v1/billing/receipts/${id(callId)}`),
+      receipts: (query: PageQuery & { from_seq?: number } = {}) =>
+        call<ReceiptPageBody>('GET', '/v1/billing/receipts', { query }),
+      proof: (day?: string) => call<ProofBody>('GET', '/v1/billing/proof', { query: { day } }),
     },
   };
 }

@@ -86,6 +86,10 @@ const agentDetail = agentSummary
     examples: z.array(z.unknown()),
     data_handling: z.unknown(),
     homepage: z.string().nullable(),
+    free_remaining: z
+      .number()
+      .int()
+      .openapi({ description: "How many of this month's free calls your organization has left." }),
     standing: z
       .object({
         status: z.enum(['published', 'verified', 'suspended']),
@@ -131,19 +135,25 @@ export function agentRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
   });
 
   return newRoutes()
-    .openapi(search, (c) => {
+    .openapi(search, async (c) => {
       const page = deps.catalog.search(parseAgentSearch(new URL(c.req.url).searchParams));
+      await deps.calls.prices.show(c.get('caller').keyId, page.items);
       const items = page.items.map(formatAgentSummary);
       return c.json({ items, next_cursor: page.nextCursor, total: page.total }, 200);
     })
     .openapi(detail, async (c) => {
       const { id } = c.req.valid('param');
       const { filters } = parseAgentSearch(new URL(c.req.url).searchParams);
-      const own = await findOwnAgent(deps, c.get('caller'), id);
-      if (own) return c.json(own as AgentDetailAnswer, 200);
+      const caller = c.get('caller');
       const agent = deps.catalog.find(id);
-      if (!agent || !matchesFilters(agent, filters)) throw noSuchAgent();
-      return c.json(formatAgentDetail(agent) as AgentDetailAnswer, 200);
+      const own = await findOwnAgent(deps, caller, id);
+      const shown = agent && (own || matchesFilters(agent, filters)) ? agent : undefined;
+      if (shown) await deps.calls.prices.show(caller.keyId, [shown]);
+      const detail = own ?? (shown && formatAgentDetail(shown));
+      if (!detail) throw noSuchAgent();
+      const tier = { accountId: caller.accountId, agentId: id, at: new Date(deps.clock.now()) };
+      const freeRemaining = await deps.calls.freeCalls.countLeft(tier, detail.price.free_tier_calls);
+      return c.json({ ...detail, free_remaining: freeRemaining } as AgentDetailAnswer, 200);
     });
 }
 

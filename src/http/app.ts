@@ -3,20 +3,36 @@ import type { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { agentRoutes } from './agents.ts';
 import { billingRoutes } from './billing.ts';
+import { autoTopUpRoutes } from './auto-top-up.ts';
+import { billingCapRoutes } from './billing-caps.ts';
+import { billingPages } from './billing-pages.ts';
+import { billingStatementRoutes } from './billing-statement.ts';
+import { billingUsageRoutes } from './billing-usage.ts';
 import { callRoutes } from './calls.ts';
 import { creditRoutes } from './credits.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
+import { disputeRoutes } from './disputes.ts';
 import { docsRoutes } from './docs.ts';
+import { earningsRoutes } from './earnings.ts';
 import { frontDoor } from './front-door.ts';
 import { invokeRoutes } from './invoke.ts';
 import { keyRoutes } from './keys.ts';
+import { loadRoutes } from './loads.ts';
 import { answerMissing } from './missing.ts';
 import { serveOpenApi } from './openapi.ts';
 import { organizationRoutes } from './organizations.ts';
+import { proofRoutes } from './proofs.ts';
+import { payoutAccountRoutes } from './payout-account.ts';
+import { payoutRoutes } from './payouts.ts';
 import { publishingRoutes } from './publishing.ts';
+import { receiptRoutes } from './receipts.ts';
+import { reconciliationRoutes } from './reconciliation.ts';
 import { statusRoutes } from './status.ts';
+import { stripeWebhookRoutes } from './stripe-webhook.ts';
 import { systemRoutes } from './system.ts';
 import { answerThrown } from './thrown.ts';
+import { webhookDeliveryRoutes } from './webhook-deliveries.ts';
+import { webhookRoutes } from './webhooks.ts';
 
 export type { HttpDeps } from './deps.ts';
 
@@ -43,12 +59,29 @@ export function createApp(deps: HttpDeps): Hono {
   app.route('/', publishingRoutes(deps));
   app.route('/', callRoutes(deps));
   app.route('/', billingRoutes(deps));
+  app.route('/', loadRoutes(deps));
+  app.route('/', autoTopUpRoutes(deps));
+  app.route('/', stripeWebhookRoutes(deps));
+  app.route('/', billingUsageRoutes(deps));
+  app.route('/', billingStatementRoutes(deps));
+  app.route('/', billingCapRoutes(deps));
+  app.route('/', disputeRoutes(deps));
+  app.route('/', earningsRoutes(deps));
+  // The account first, or it would be taken for a payout's id.
+  app.route('/', payoutAccountRoutes(deps));
+  app.route('/', payoutRoutes(deps));
+  app.route('/', receiptRoutes(deps));
+  app.route('/', proofRoutes(deps));
+  app.route('/', webhookRoutes(deps));
+  app.route('/', webhookDeliveryRoutes(deps));
   app.route('/', organizationRoutes(deps));
   app.route('/', keyRoutes(deps));
   app.route('/', creditRoutes(deps));
   app.route('/', statusRoutes(deps));
+  app.route('/', reconciliationRoutes(deps));
   app.route('/', systemRoutes(deps));
   app.route('/', docsRoutes());
+  app.route('/', billingPages());
   serveOpenApi(app, deps);
 
   // Last: whatever nothing above answered, and whatever any of it threw.

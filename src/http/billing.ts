@@ -1,50 +1,57 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { accepts } from 'hono/accepts';
-import { unreachable } from '../base/invariant.ts';
-import { idOfUuid } from '../base/ids.ts';
 import { formatCredits, formatUsd } from '../base/money.ts';
-import { getBalance } from '../ledger/accounts.ts';
-import { listTransactions, type Transaction } from '../ledger/transactions.ts';
+import { listBalances, type OwnBalance } from '../billing/balances.ts';
+import { BALANCE_KINDS, listTransactions } from '../ledger/transactions.ts';
 import { formatCsv } from './csv.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { newRoutes, noQuery, json, refusals, signedIn } from './route.ts';
-import { amountOut, badCursor, cursorIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
+import { formatTransaction, transactionOut } from './transaction.ts';
+import {
+  agentIdIn,
+  amountOut,
+  badCursor,
+  cursorIn,
+  listIn,
+  moment,
+  momentIn,
+  pageOf,
+  toPage,
+  wholeNumber,
+} from './words.ts';
 
-const TYPES = ['settle', 'refund', 'expire', 'grant'] as const;
+const amounts = z.object({
+  credits: amountOut.openapi({ description: 'Can be spent now.' }),
+  escrow_credits: amountOut.openapi({ description: 'Set aside for calls under way.' }),
+  pending_credits: amountOut.openapi({ description: 'Bought, and not paid yet.' }),
+  frozen_credits: amountOut.openapi({ description: 'Kept back while a card payment is contested.' }),
+});
 
-const balanceOut = z
-  .object({
-    credits: amountOut,
-    escrow_credits: amountOut,
+const balanceOut = amounts
+  .extend({
     usd_equivalent: z.string(),
     currency: z.enum(['live', 'test']),
+    by_currency: z
+      .object({ live: amounts, test: amounts })
+      .openapi({ description: "The organization's two currencies; they are never added up." }),
     updated_at: moment,
   })
   .openapi('Balance');
 
-const transactionOut = z
-  .object({
-    id: z.string(),
-    type: z.enum(TYPES),
-    credits: amountOut.openapi({ description: 'Signed. All of them sum to credits + escrow_credits.' }),
-    agent_id: z.string().nullable(),
-    key_id: z.string().nullable(),
-    description: z.string(),
-    created_at: moment,
-  })
-  .openapi('Transaction');
-
 export type BalanceBody = z.infer<typeof balanceOut>;
-export type TransactionBody = z.infer<typeof transactionOut>;
+export type { TransactionBody } from './transaction.ts';
 
-const CSV_COLUMNS = ['id', 'type', 'credits', 'agent_id', 'key_id', 'description', 'created_at'] as const;
-
-const time = z
-  .union([z.iso.datetime({ offset: true }), z.iso.date()], { error: 'must be a date or an ISO 8601 time' })
-  .transform((text) => new Date(text))
-  .optional()
-  .openapi({ type: 'string', format: 'date-time' });
+const CSV_COLUMNS = [
+  'id',
+  'type',
+  'credits',
+  'agent_id',
+  'key_id',
+  'description',
+  'created_at',
+  'subject',
+] as const;
 
 /** What the key can spend, and what happened to it. Of the key's own currency. */
 export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
@@ -68,9 +75,11 @@ export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     ...signedIn(deps, 'billing:read'),
     request: {
       query: z.strictObject({
-        type: z.enum(TYPES).optional(),
-        from: time,
-        to: time,
+        type: listIn(BALANCE_KINDS),
+        from: momentIn,
+        to: momentIn,
+        agent: agentIdIn.optional(),
+        key: z.string().max(64).optional().openapi({ example: 'key_0199f2…' }),
         format: z.enum(['json', 'csv']).optional(),
         limit: wholeNumber(1, 1_000, 100),
         cursor: cursorIn,
@@ -90,27 +99,30 @@ export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 
   return newRoutes()
     .openapi(balance, async (c) => {
-      const caller = c.get('caller');
-      const { availableMicros, heldMicros } = await getBalance(db, caller.accountId);
+      const { organizationId, currency } = c.get('caller');
+      const { live, test } = await listBalances(db, organizationId);
+      const own = currency === 'live' ? live : test;
       return c.json(
         {
-          credits: formatCredits(availableMicros),
-          escrow_credits: formatCredits(heldMicros),
-          usd_equivalent: formatUsd(availableMicros),
-          currency: caller.currency,
+          ...formatAmounts(own),
+          usd_equivalent: formatUsd(own.availableMicros),
+          currency,
+          by_currency: { live: formatAmounts(live), test: formatAmounts(test) },
           updated_at: new Date(deps.clock.now()).toISOString(),
         },
         200,
       );
     })
     .openapi(transactions, async (c) => {
-      const { type, from, to, format, limit, cursor } = c.req.valid('query');
+      const { type, from, to, agent, key, format, limit, cursor } = c.req.valid('query');
       if (cursor !== undefined && !/^[0-9]{1,18}$/.test(cursor)) throw badCursor();
       const rows = await listTransactions(db, {
         accountId: c.get('caller').accountId,
-        kind: type,
+        kinds: type,
         from,
         to,
+        agentId: agent,
+        keyId: key,
         beforeSeq: cursor === undefined ? undefined : BigInt(cursor),
         limit: limit + 1,
       });
@@ -136,29 +148,11 @@ export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     });
 }
 
-function formatTransaction(row: Transaction): TransactionBody {
+function formatAmounts(own: OwnBalance): z.infer<typeof amounts> {
   return {
-    id: idOfUuid(row.kind === 'grant' ? 'txn' : 'call', row.uuid),
-    type: row.kind,
-    credits: formatCredits(row.changeMicros),
-    agent_id: row.agentId ?? null,
-    key_id: row.keyId ?? null,
-    description: describe(row),
-    created_at: row.createdAt.toISOString(),
+    credits: formatCredits(own.availableMicros),
+    escrow_credits: formatCredits(own.heldMicros),
+    pending_credits: formatCredits(own.pendingMicros),
+    frozen_credits: formatCredits(own.frozenMicros),
   };
-}
-
-function describe({ kind, agentId, heldMicros }: Transaction): string {
-  switch (kind) {
-    case 'settle':
-      return `Call of ${agentId}`;
-    case 'refund':
-      return `Call of ${agentId} failed: ${formatCredits(heldMicros)} held credits were given back`;
-    case 'expire':
-      return `Call of ${agentId} never ended: ${formatCredits(heldMicros)} held credits were given back`;
-    case 'grant':
-      return 'Credits granted by the operator';
-    default:
-      return unreachable(kind);
-  }
 }

@@ -7,18 +7,28 @@ import { amountOut } from './words.ts';
 
 export const receiptOut = z
   .object({
-    call_id: z.string(),
     agent_id: z.string(),
-    agent_version: z.string(),
-    organization_id: z.string(),
-    key_id: z.string(),
-    currency: z.enum(['live', 'test']),
-    outcome: z.enum(['settled', 'refunded']),
-    held: amountOut,
+    agent_version: z.string().nullable(),
+    call_id: z.string(),
     charged: amountOut,
-    fee: amountOut,
-    started_at: z.string(),
+    code: z.string().optional().openapi({ description: 'Why it was refunded.' }),
+    currency: z.enum(['live', 'test']),
     ended_at: z.string(),
+    fee: amountOut,
+    held: amountOut,
+    input_hash: z.string().openapi({ description: 'SHA-256 of the RFC 8785 form of the arguments, hex.' }),
+    key_id: z.string(),
+    manifest_hash: z.string().nullable(),
+    organization_id: z.string(),
+    outcome: z.enum(['settled', 'refunded']),
+    output_hash: z.string().nullable(),
+    prev: z.string().openapi({
+      description: "SHA-256 of the payload of this organization's receipt before, 64 zeros for the first.",
+    }),
+    seq: z.number().int(),
+    started_at: z.string(),
+    v: z.literal(1),
+    jws: z.string().openapi({ description: 'RFC 7515 compact JWS, EdDSA, over all the other members.' }),
   })
   .openapi('Receipt');
 

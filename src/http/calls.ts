@@ -2,8 +2,8 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { uuidOfId } from '../base/ids.ts';
 import { Problem } from '../base/problem.ts';
+import { DISPUTE_STATUSES, findDisputeOfCall, formatDispute } from '../billing/disputes.ts';
 import { findCall, listCalls, markDelivered, type CallView } from '../calls/records.ts';
-import type { StoredResult } from '../calls/results.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { receiptOut } from './call-answer.ts';
@@ -26,7 +26,12 @@ const callOut = z
     held: amountOut,
     charged: amountOut,
     fee: amountOut,
+    over_reported: z.boolean().openapi({
+      description: 'The agent reported more use than its most can pay for; the charge was cut to that.',
+    }),
     delivered: z.boolean(),
+    session: z.string().nullable(),
+    caller: z.string().nullable(),
     request_id: z.string(),
     latency_ms: z.number().int(),
     upstream_ms: z.number().int().nullable(),
@@ -44,6 +49,15 @@ const callWithResult = callOut
         description:
           'The answer, where it is kept: for 24 hours when its buyer had gone, or used a key of its own.',
       }),
+    dispute: z
+      .object({
+        dispute_id: z.string(),
+        status: z.enum(DISPUTE_STATUSES),
+        claimed: amountOut,
+        refunded: amountOut.nullable(),
+      })
+      .nullable()
+      .openapi({ description: 'What its buyer claims or has got back. The receipt stays as it was.' }),
   })
   .openapi('CallWithResult');
 
@@ -53,7 +67,7 @@ export type CallWithResultBody = z.infer<typeof callWithResult>;
 /** What became of calls. */
 export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
   const { db } = deps.database;
-  const { recorder, results } = deps.calls;
+  const { recorder, results, receipts } = deps.calls;
 
   const show = createRoute({
     method: 'get',
@@ -88,11 +102,12 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       // Records are written behind the answer; whoever asks for one that was just made must find it.
       await recorder.flushed();
       const own = await findCall(db, id, caller.organizationId);
-      if (own) return c.json({ ...own, ...(await handOver(own, caller)) }, 200);
+      const dispute = await disputeOf(id);
+      if (own) return c.json({ ...own, ...(await handOver(own, caller)), dispute }, 200);
       const others = caller.scopes.has('operator') ? await findCall(db, id, undefined) : undefined;
       if (!others) throw new Problem('NOT_FOUND', 'There is no such call here.');
       // The operator sees what happened, and not what a buyer bought.
-      return c.json({ ...others, result: null }, 200);
+      return c.json({ ...others, result: null, dispute }, 200);
     })
     .openapi(list, async (c) => {
       const { agent_id: agentId, outcome, limit, cursor } = c.req.valid('query');
@@ -116,6 +131,14 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       );
     });
 
+  async function disputeOf(callId: string): Promise<CallWithResultBody['dispute']> {
+    const uuid = uuidOfId('call', callId);
+    const found = uuid === undefined ? undefined : await findDisputeOfCall(db, uuid);
+    if (!found) return null;
+    const { dispute_id, status, claimed, refunded } = formatDispute(found);
+    return { dispute_id, status, claimed, refunded };
+  }
+
   /** Asking for the call is how a buyer who had gone receives the answer. */
   /** To the key that bought it: another key of the organization may see the call and not take its answer. */
   async function handOver(
@@ -126,15 +149,12 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     const stored =
       call.outcome === 'settled' && isBuyer ? await results.takeUndelivered(call.call_id) : undefined;
     if (stored && !call.delivered) await markDelivered(db, call.call_id);
+    const receipt = stored && (await receipts.find(call.call_id));
     return {
       delivered: call.delivered || stored !== undefined,
-      result: stored ? formatResult(stored) : null,
+      result: stored && receipt ? { ...stored, receipt } : null,
     };
   }
-}
-
-function formatResult({ answer, receipt }: StoredResult): NonNullable<CallWithResultBody['result']> {
-  return { output: answer.output, ...(answer.content ? { content: answer.content } : {}), receipt };
 }
 
 function organizationSeen(caller: Caller): string | undefined {

@@ -2,16 +2,20 @@ import type { Hono } from 'hono';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Fault } from '../base/problem.ts';
+import type { BillingDeps } from '../billing/deps.ts';
 import type { CallDeps } from '../calls/deps.ts';
+import type { Reconcile } from '../calls/reconcile.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Database } from '../db/db.ts';
 import type { Authenticator } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
+import type { WebhookDeps } from '../webhooks/deps.ts';
 import type { Metrics } from './metrics.ts';
 
 /** What the HTTP surface works with; built once, in runtime/. */
 export type HttpDeps = {
   calls: CallDeps;
+  billing: BillingDeps;
   database: Database;
   catalog: Catalog;
   authenticator: Authenticator;
@@ -21,14 +25,16 @@ export type HttpDeps = {
   allowedHosts: readonly string[];
   /** Origins, besides loopback's and our own, whose pages may call us. */
   allowedOrigins: readonly string[];
-  /** The public half of the key requests to agents are signed with, as a JWK set. */
-  jwks(): object;
+  /** The public half of every key anything was ever signed with, the key of today first, as a JWK set. */
+  jwks(): Promise<object>;
   /** What is wrong with an endpoint's address, apart from its syntax. */
   checkEndpoint(url: string): Fault[];
   /** False while changes made by other processes do not reach this one. */
   isFeedLive(): boolean;
   /** Only this machine can connect to us. */
   isBoundLocally: boolean;
+  webhooks: Pick<WebhookDeps, 'sender'>;
+  reconcile: Reconcile;
   version: string;
   log: Log;
   clock: Clock;

@@ -13,6 +13,8 @@ const ALLOWED_HEADERS = [
   'Accept',
   'X-API-Key',
   'Idempotency-Key',
+  'X-Sentinel-Session',
+  'X-Sentinel-Caller',
   'X-Request-Id',
   'MCP-Protocol-Version',
   'Mcp-Method',

@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { Problem } from '../base/problem.ts';
-import type { CallResult, PaidCallRequest } from '../calls/call.ts';
+import { LABEL, type CallResult, type PaidCallRequest } from '../calls/call.ts';
 import { handlePaidCall } from '../calls/paid-call.ts';
 import { parseFilters } from '../catalog/filters.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -14,6 +14,15 @@ import { agentIdIn, amountIn } from './words.ts';
 
 const KEY_WORDS = 'must be 16 to 128 printable characters without blanks';
 const idempotencyKey = z.string().regex(/^[\x21-\x7e]{16,128}$/, KEY_WORDS);
+
+const label = z.string().regex(LABEL, 'must be 1 to 128 printable ASCII characters').optional();
+const termHeaders = z.object({
+  'idempotency-key': idempotencyKey.optional(),
+  'x-sentinel-session': label.openapi({ description: 'The run or session the call belongs to.' }),
+  'x-sentinel-caller': label.openapi({
+    description: 'On whose behalf the key calls: a person or another agent, as you name them.',
+  }),
+});
 
 const invocation = z.strictObject({
   inputs: z.unknown().openapi({
@@ -41,7 +50,7 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     request: {
       params: z.object({ id: agentIdIn }),
       query: z.strictObject(filterQuery),
-      headers: z.object({ 'idempotency-key': idempotencyKey.optional() }),
+      headers: termHeaders,
       body: jsonBody(invocation),
     },
     responses: { 200: json(callAnswer, 'The answer, and what it cost.'), ...refusals },
@@ -49,7 +58,9 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 
   return newRoutes().openapi(invoke, async (c) => {
     const body = c.req.valid('json');
-    const key = idempotencyKeyOf(c.req.valid('header')['idempotency-key'], body.idempotency_key);
+    const headers = c.req.valid('header');
+    const key = idempotencyKeyOf(headers['idempotency-key'], body.idempotency_key);
+    const { 'x-sentinel-session': session, 'x-sentinel-caller': actingFor } = headers;
     const request: PaidCallRequest = {
       agentId: c.req.valid('param').id,
       input: body.inputs,
@@ -59,6 +70,8 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       signal: c.req.raw.signal,
       ...(key === undefined ? {} : { idempotencyKey: key }),
       ...(body.max_credits === undefined ? {} : { maxMicros: body.max_credits }),
+      ...(session === undefined ? {} : { session }),
+      ...(actingFor === undefined ? {} : { actingFor }),
     };
     const answer =
       body.stream === true

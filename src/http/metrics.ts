@@ -6,6 +6,10 @@ import type { EndedCall } from '../calls/deps.ts';
 export type Metrics = {
   /** Hears of every call that ended. */
   onEnded(ended: EndedCall): void;
+  /** Hears of every job that ended in this process, `now` in milliseconds. */
+  onJobEnded(job: { name: string; result: 'completed' | 'failed' }, now: number): void;
+  /** Hears how many differences there were when the books were last compared here. */
+  onReconciled(differences: number): void;
   /** What is read when somebody looks, and not counted. */
   watch(figures: { queueDepth(): number; openCalls(): number }): void;
   contentType: string;
@@ -24,6 +28,7 @@ export function createMetrics(): Metrics {
   collectDefaultMetrics({ register });
   const ended = new Map<string, { wire: string; result: string; count: number }>();
   const totals = { held: 0n, settled: 0n, refunded: 0n, fee: 0n };
+  let overReports = 0;
 
   const calls = new Counter({
     name: 'sentinel_calls_total',
@@ -50,6 +55,36 @@ export function createMetrics(): Metrics {
     register.registerMetric(credits);
   }
 
+  const overReported = new Counter({
+    name: 'sentinel_over_reports_total',
+    help: 'Metered calls whose agent reported more use than its most can pay for, and was paid that.',
+    registers: [],
+    collect() {
+      this.reset();
+      this.inc(overReports);
+    },
+  });
+  register.registerMetric(overReported);
+
+  const jobs = new Counter({
+    name: 'sentinel_jobs_total',
+    help: 'Runs of jobs by this process that ended.',
+    labelNames: ['job', 'result'],
+    registers: [register],
+  });
+  const lastSuccess = new Gauge({
+    name: 'sentinel_job_last_success_timestamp_seconds',
+    help: 'When this process last ran the job without a failure.',
+    labelNames: ['job'],
+    registers: [register],
+  });
+  // Without a label it would read 0 before anything was compared.
+  const differences = new Gauge({
+    name: 'sentinel_ledger_differences',
+    help: 'Differences found when this process last compared the books; absent until it has.',
+    registers: [],
+  });
+
   const histogram = (name: string, help: string): Histogram =>
     new Histogram({ name: `sentinel_${name}_seconds`, help, buckets: SECONDS, registers: [register] });
   const total = histogram('call_duration', 'From the request to its answer.');
@@ -67,12 +102,21 @@ export function createMetrics(): Metrics {
       totals.settled += call.chargedMicros;
       totals.refunded += call.heldMicros - call.chargedMicros;
       totals.fee += call.feeMicros;
+      if (call.isOverReported) overReports += 1;
       total.observe(call.totalMs / 1_000);
       if (call.holdMs !== undefined) hold.observe(call.holdMs / 1_000);
       if (call.upstreamMs !== undefined) {
         upstream.observe(call.upstreamMs / 1_000);
         overhead.observe(Math.max(0, call.totalMs - call.upstreamMs) / 1_000);
       }
+    },
+    onJobEnded: ({ name, result }, now) => {
+      jobs.inc({ job: name, result });
+      if (result === 'completed') lastSuccess.set({ job: name }, now / 1_000);
+    },
+    onReconciled: (count) => {
+      differences.set(count);
+      register.registerMetric(differences);
     },
     watch: ({ queueDepth, openCalls }) => {
       addGauge(register, 'ledger_queue_depth', 'Holds and resolutions waiting to be committed.', queueDepth);

@@ -72,7 +72,7 @@ export function systemRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     method: 'get',
     path: '/.well-known/jwks.json',
     tags: ['publishing'],
-    summary: 'The keys an agent verifies our requests with',
+    summary: 'The keys our requests to agents, receipts and proofs are signed with',
     request: { query: noQuery },
     responses: { 200: json(z.object({ keys: z.array(z.unknown()) }), 'A JWK set.') },
   });
@@ -102,9 +102,9 @@ export function systemRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       c.header('cache-control', 'public, max-age=3600');
       return c.json(MANIFEST_SCHEMA, 200);
     })
-    .openapi(keySet, (c) => {
+    .openapi(keySet, async (c) => {
       c.header('cache-control', 'public, max-age=300');
-      return c.json(deps.jwks() as { keys: unknown[] }, 200);
+      return c.json((await deps.jwks()) as { keys: unknown[] }, 200);
     });
 }
 

@@ -73,6 +73,29 @@ export function badCursor(): Problem {
 }
 
 export const agentIdIn = z.string().max(64).openapi({ example: 'agt_pdf_summariser_v2' });
+export const webhookIdIn = z.string().max(64).openapi({ example: 'whe_0199f2…' });
 export const organizationIdIn = z.string().max(64).openapi({ example: 'org_0199f2…' });
 export const badgeOut = z.enum(BADGES).nullable();
 export const moment = z.string().openapi({ format: 'date-time' });
+
+/** A time a client sends; a date alone is the beginning of that UTC day. */
+export const momentIn = z
+  .union([z.iso.datetime({ offset: true }), z.iso.date()], { error: 'must be a date or an ISO 8601 time' })
+  .transform((text) => new Date(text))
+  .optional()
+  .openapi({ type: 'string', format: 'date-time' });
+
+/** One or more of some words: `x=a&x=b` or `x=a,b`. */
+export function listIn<const Words extends readonly string[]>(words: Words) {
+  const message = `must be one or more of ${words.join(', ')}`;
+  return z
+    .union([z.string(), z.array(z.string())], { error: message })
+    .transform((given, context) => {
+      const asked = [given].flat().flatMap((each) => each.split(','));
+      if (asked.every((each): each is Words[number] => words.includes(each))) return asked;
+      context.addIssue({ code: 'custom', message });
+      return z.NEVER;
+    })
+    .optional()
+    .openapi({ type: 'array', items: { type: 'string', enum: [...words] } });
+}

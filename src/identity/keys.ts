@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { and, desc, eq, isNull, lt, sql } from 'drizzle-orm';
+import { and, desc, eq, inArray, isNull, lt, sql } from 'drizzle-orm';
 import { newId, newSecret } from '../base/ids.ts';
 import type { Currency } from '../base/money.ts';
 import type { Db, Tx } from '../db/db.ts';
@@ -74,14 +74,15 @@ export async function findKeyByHash(db: Db, secretHash: string): Promise<KeyRow 
 export async function listKeys(
   db: Db,
   organizationId: string | undefined,
-  page: { before?: string | undefined; limit?: number } = {},
+  page: { before?: string | undefined; limit?: number; currency?: Currency } = {},
 ): Promise<KeyRow[]> {
   const mine = organizationId === undefined ? undefined : eq(apiKeys.organizationId, organizationId);
   const older = page.before === undefined ? undefined : lt(apiKeys.id, page.before);
+  const spending = page.currency === undefined ? undefined : eq(apiKeys.currency, page.currency);
   return db
     .select()
     .from(apiKeys)
-    .where(and(mine, older))
+    .where(and(mine, older, spending))
     .orderBy(desc(apiKeys.id))
     .limit(page.limit ?? 1_000);
 }
@@ -103,4 +104,55 @@ export async function markRevoked(
     .returning();
   if (row) await tx.execute(sql`SELECT pg_notify('sentinel_changes', ${`key:${keyId}`})`);
   return row;
+}
+
+/** The key, if it is this organization's and spends this currency. */
+export async function findOwnKey(
+  db: Db | Tx,
+  keyId: string,
+  owner: { organizationId: string; currency: Currency },
+): Promise<KeyRow | undefined> {
+  const [row] = await db.select().from(apiKeys).where(ownedBy(keyId, owner));
+  return row;
+}
+
+/** The same, and nobody else changes it until the transaction ends. */
+export async function lockOwnKey(
+  tx: Tx,
+  keyId: string,
+  owner: { organizationId: string; currency: Currency },
+): Promise<KeyRow | undefined> {
+  const [row] = await tx.select().from(apiKeys).where(ownedBy(keyId, owner)).for('update');
+  return row;
+}
+
+function ownedBy(keyId: string, owner: { organizationId: string; currency: Currency }) {
+  return and(
+    eq(apiKeys.id, keyId),
+    eq(apiKeys.organizationId, owner.organizationId),
+    eq(apiKeys.currency, owner.currency),
+  );
+}
+
+/** Changes what a key may spend, for every process at once: whoever listens reads it again when this commits. */
+export async function markCapped(
+  tx: Tx,
+  keyId: string,
+  caps: { maxPerCallMicros: bigint | undefined; meterId: bigint | undefined },
+): Promise<void> {
+  const { maxPerCallMicros, meterId } = caps;
+  await tx
+    .update(apiKeys)
+    .set({ maxPerCallMicros: maxPerCallMicros ?? null, meterId: meterId ?? null })
+    .where(eq(apiKeys.id, keyId));
+  await tx.execute(sql`SELECT pg_notify('sentinel_changes', ${`key:${keyId}`})`);
+}
+
+/** The keys, none of them revoked, whose spending these meters count. */
+export async function listKeysOfMeters(db: Db, meterIds: readonly bigint[]): Promise<KeyRow[]> {
+  if (meterIds.length === 0) return [];
+  return db
+    .select()
+    .from(apiKeys)
+    .where(and(inArray(apiKeys.meterId, [...meterIds]), isNull(apiKeys.revokedAt)));
 }

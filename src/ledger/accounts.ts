@@ -1,9 +1,9 @@
-import { and, eq, isNull, sql } from 'drizzle-orm';
+import { and, eq, inArray, isNull, sql } from 'drizzle-orm';
 import type { Currency } from '../base/money.ts';
 import { invariant } from '../base/invariant.ts';
 import { uuidOfId } from '../base/ids.ts';
 import type { Db, Tx } from '../db/db.ts';
-import { ledgerAccounts, spendMeters } from './tables.ts';
+import { ledgerAccounts, type JournalKind } from './tables.ts';
 
 export type AccountKind = (typeof ledgerAccounts.$inferSelect)['kind'];
 
@@ -59,55 +59,57 @@ export async function grantCredits(
   const funding = await openAccount(tx, null, grant.currency, 'funding');
   const balance = await openAccount(tx, grant.organizationId, grant.currency, 'balance');
   const uuid = uuidOfId('txn', grant.id);
-  invariant(uuid !== undefined && grant.amountMicros > 0n, 'a grant has an id and a positive amount');
-  // Whoever noted that this balance is nearly empty hears, at commit, that it no longer is.
+  invariant(uuid !== undefined, 'a grant has an id');
+  await noteCredits(tx, balance);
+  return transfer(tx, {
+    uuid,
+    kind: 'grant',
+    debit: funding,
+    credit: balance,
+    amountMicros: grant.amountMicros,
+  });
+}
+
+/** Whoever noted that this balance is nearly empty hears, at commit, that it no longer is. */
+export async function noteCredits(tx: Tx, balance: bigint): Promise<void> {
   await tx.execute(sql`SELECT pg_notify('sentinel_changes', ${`credits:${balance}`})`);
-  const { rows } = await tx.execute<{ done: boolean }>(
-    sql`SELECT ledger_transfer(${uuid}, 'grant', ${funding}, ${balance}, ${grant.amountMicros}) AS done`,
-  );
-  return rows[0]?.done === true;
 }
 
-/** A meter for a key with caps; its counters start at nothing. */
-export async function openMeter(
-  tx: Tx,
-  caps: { capDayMicros?: bigint; capMonthMicros?: bigint; capTotalMicros?: bigint },
-): Promise<bigint> {
-  const [meter] = await tx
-    .insert(spendMeters)
-    .values({
-      capDay: caps.capDayMicros ?? null,
-      capMonth: caps.capMonthMicros ?? null,
-      capTotal: caps.capTotalMicros ?? null,
-    })
-    .returning({ id: spendMeters.id });
-  invariant(meter, 'an inserted row is returned');
-  return meter.id;
+/**
+ * Locks accounts in the order of their ids, as every batch of holds and settlements does: two that lock the
+ * same ones wait for each other in one direction only. Calls that need one of them wait until the commit.
+ */
+export async function lockAccounts(tx: Tx, ids: readonly bigint[]): Promise<void> {
+  await tx
+    .select({ id: ledgerAccounts.id })
+    .from(ledgerAccounts)
+    .where(inArray(ledgerAccounts.id, [...ids]))
+    .orderBy(ledgerAccounts.id)
+    .for('no key update');
 }
 
-/** What a key with caps may spend and has spent or set aside; an absent cap does not limit. */
-export type Meter = {
-  capDayMicros?: bigint;
-  capMonthMicros?: bigint;
-  capTotalMicros?: bigint;
-  usedDayMicros: bigint;
-  usedMonthMicros: bigint;
-  usedTotalMicros: bigint;
+/** A movement between two accounts outside a call. */
+export type Transfer = {
+  /** Makes it happen once: the same movement under the same UUID is done already. */
+  uuid: string;
+  kind: Exclude<JournalKind, 'settle' | 'refund' | 'expire'>;
+  /** The account that pays; it cannot be overdrawn unless it is the funding account. */
+  debit: bigint;
+  credit: bigint;
+  amountMicros: bigint;
+  /** The UUID of what it is about: a call, a top-up, a payout. */
+  subject?: string;
 };
 
-/** The meter as it stands at `now`. Days and months are UTC. */
-export async function getMeter(db: Db | Tx, meterId: bigint, now: Date): Promise<Meter> {
-  const [meter] = await db.select().from(spendMeters).where(eq(spendMeters.id, meterId));
-  invariant(meter, 'a key names a meter that exists');
-  const today = now.toISOString().slice(0, 10);
-  // The counters belong to the day of the last hold; on a later one they begin anew.
-  const isThisMonth = meter.day.slice(0, 7) === today.slice(0, 7);
-  return {
-    ...(meter.capDay === null ? {} : { capDayMicros: meter.capDay }),
-    ...(meter.capMonth === null ? {} : { capMonthMicros: meter.capMonth }),
-    ...(meter.capTotal === null ? {} : { capTotalMicros: meter.capTotal }),
-    usedDayMicros: meter.day === today ? meter.usedDay : 0n,
-    usedMonthMicros: isThisMonth ? meter.usedMonth : 0n,
-    usedTotalMicros: meter.usedTotal,
-  };
+/**
+ * Moves credits between two accounts. False means that it had happened before, exactly so. Throws when the
+ * paying account has not enough, and when the UUID stands for another movement.
+ */
+export async function transfer(tx: Tx, movement: Transfer): Promise<boolean> {
+  const { uuid, kind, debit, credit, amountMicros, subject } = movement;
+  invariant(amountMicros > 0n, 'a movement moves something');
+  const { rows } = await tx.execute<{ done: boolean }>(
+    sql`SELECT ledger_transfer(${uuid}, ${kind}, ${debit}, ${credit}, ${amountMicros}, ${subject ?? null}::uuid) AS done`,
+  );
+  return rows[0]?.done === true;
 }

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { createBatcher } from '../base/batcher.ts';
+import { invariant } from '../base/invariant.ts';
 import type { Log } from '../base/log.ts';
 import { Problem } from '../base/problem.ts';
 import { arrayLiteral, quotedElement } from '../db/array-literal.ts';
@@ -15,6 +16,8 @@ export type HoldOrder = {
   ttlMs: number;
   keyId: string;
   agentId: string;
+  /** For the receipt of a hold that nobody resolves; without them it has none. */
+  terms?: { agentVersion: string; inputHash: string };
   meterId: bigint | undefined;
   idempotency: { key: string; requestHash: string } | undefined;
 };
@@ -25,7 +28,17 @@ export type ResolutionOrder = {
   kind: 'settle' | 'refund';
   chargeMicros: bigint;
   feeMicros: bigint;
+  /** Filed in the buyer's chain in the same statement, when it is this order that resolves the hold. */
+  receipt?: ReceiptOrder;
 };
+
+/** A receipt as the database completes it: `%1$s` is the hash of the one before, `%2$s` its number. */
+export type ReceiptOrder = { buyer: bigint; template: string };
+
+/** Where a receipt stands in its chain. */
+export type ReceiptPlace = { prev: string; seq: string };
+
+export type Resolution = { code: LedgerCode; place: ReceiptPlace | undefined };
 
 /** One character a hold or resolution, as `ledger_apply` answers it. */
 export type LedgerCode = string;
@@ -36,7 +49,7 @@ type Item =
 
 export type GroupCommit = {
   hold(order: HoldOrder): Promise<LedgerCode>;
-  resolve(order: ResolutionOrder): Promise<LedgerCode>;
+  resolve(order: ResolutionOrder): Promise<Resolution>;
   depth(): number;
   close(): Promise<void>;
 };
@@ -54,6 +67,12 @@ const RETRY_MOST_MS = 1_000;
 // unnests of a thousand rows costs twice what the indexes do.
 const SESSION = `SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SET plan_cache_mode = force_generic_plan; SET jit = off; SET lock_timeout = '2s'; SET statement_timeout = '5s';`;
+// Empty for a resolution whose receipt was not written. The second function runs on the first one's answer.
+const APPLY = `SELECT a.settle_codes, a.hold_codes,
+  array_to_string(r.prevs, ',', '') AS prevs, array_to_string(r.seqs, ',', '') AS seqs
+FROM ledger_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21) AS a,
+LATERAL receipts_append($2, $22, string_to_array($23, E'\\n', ''), a.settle_codes) AS r`;
+type BatchRow = { settle_codes: string; hold_codes: string; prevs: string; seqs: string };
 const QUERY_TIMEOUT_MS = 7_000;
 const END_SESSION_MS = 2_000;
 
@@ -103,23 +122,25 @@ export function createGroupCommit(
     broken.end().catch(() => {});
   }
 
-  async function send(items: Item[], isRetry: boolean): Promise<LedgerCode[]> {
+  async function send(items: Item[], isRetry: boolean): Promise<Resolution[]> {
     const used = await connection();
     const batch = split(items);
     try {
-      const { rows } = await used.query<{ settle_codes: string; hold_codes: string }>({
+      const { rows } = await used.query<BatchRow>({
         name: 'ledger_apply',
-        text: 'SELECT * FROM ledger_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)',
+        text: APPLY,
         values: parameters(batch, isRetry, options.idempotencyTtlSeconds),
       });
-      return codesInOrder(items, batch, rows[0]?.settle_codes ?? '', rows[0]?.hold_codes ?? '');
+      const [row] = rows;
+      invariant(row, 'a batch is answered');
+      return answersInOrder(items, batch, row);
     } catch (error) {
       if (isOutcomeUnknown(error)) drop(used);
       throw error;
     }
   }
 
-  async function flush(items: Item[], wasSent = false): Promise<LedgerCode[]> {
+  async function flush(items: Item[], wasSent = false): Promise<Resolution[]> {
     let isRetry = wasSent;
     for (let waitMs = RETRY_FIRST_MS; ; waitMs = Math.min(waitMs * 2, RETRY_MOST_MS)) {
       abandonImpatient(items);
@@ -138,13 +159,13 @@ export function createGroupCommit(
   }
 
   /** One bad order must not fail the others of its batch: halve until it stands alone. */
-  async function bisect(items: Item[], isRetry: boolean, error: unknown): Promise<LedgerCode[]> {
+  async function bisect(items: Item[], isRetry: boolean, error: unknown): Promise<Resolution[]> {
     if (items.length === 1) {
       options.log('error', 'the ledger refused a statement', { error: messageOf(error) });
-      return ['!'];
+      return [{ code: '!', place: undefined }];
     }
     const middle = items.length >> 1;
-    const answers: LedgerCode[] = [];
+    const answers: Resolution[] = [];
     for (const half of [items.slice(0, middle), items.slice(middle)]) {
       try {
         answers.push(...(await send(half, isRetry)));
@@ -169,8 +190,8 @@ export function createGroupCommit(
         isAbandoned: false,
       };
       const answer = batcher.add(item);
-      const code = await withPatience(answer);
-      if (code !== undefined && code !== '~') return code;
+      const answered = await withPatience(answer);
+      if (answered !== undefined && answered.code !== '~') return answered.code;
       // It may be committed by an attempt whose answer was lost, or by one still to come, so it is given
       // back once that is known. Code 0 (there was none) is as good as code 1.
       answer
@@ -219,7 +240,7 @@ async function endSession(client: pg.Client, session: Session | undefined): Prom
 }
 
 /** Undefined when the ledger has not answered while its buyer waited. */
-async function withPatience(answer: Promise<LedgerCode>): Promise<LedgerCode | undefined> {
+async function withPatience(answer: Promise<Resolution>): Promise<Resolution | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
     timer = setTimeout(resolve, HOLD_PATIENCE_MS, undefined);
@@ -297,20 +318,34 @@ function parameters(
     arrayLiteral(holds, (order) => order.agentId),
     isMetered,
     arrayLiteral(holds, (order) => order.meterId ?? 0),
+    // Versions and hashes have no character that needs quoting; NULL is the literal's own word.
+    arrayLiteral(holds, (order) => order.terms?.agentVersion ?? 'NULL'),
+    arrayLiteral(holds, (order) => order.terms?.inputHash ?? 'NULL'),
     `{${claims.ord}}`,
     `{${claims.key}}`,
     `{${claims.hash}}`,
     `${idempotencyTtlSeconds} seconds`,
+    arrayLiteral(resolutions, (order) => order.receipt?.buyer ?? 0),
+    // A line each: JSON has no line break of its own, and an array literal would escape every quote.
+    resolutions.map((order) => order.receipt?.template ?? '').join('\n'),
   ];
 }
 
-/** The codes in the order the items were asked in, which for resolutions is not the order they were sent in. */
-function codesInOrder(items: Item[], batch: Batch, settleCodes: string, holdCodes: string): LedgerCode[] {
-  const settleCodeOf = new Map(batch.resolutions.map((order, index) => [order, settleCodes.charAt(index)]));
+/** The answers in the order the items were asked in, which for resolutions is not the order they were sent in. */
+function answersInOrder(items: Item[], batch: Batch, row: BatchRow): Resolution[] {
+  const prevs = row.prevs === '' ? [] : row.prevs.split(',');
+  const seqs = row.seqs.split(',');
+  const answerOf = new Map(
+    batch.resolutions.map((order, index) => {
+      const [prev, seq] = [prevs[index], seqs[index]];
+      const place = prev && seq ? { prev, seq } : undefined;
+      return [order, { code: row.settle_codes.charAt(index), place }];
+    }),
+  );
   let hold = 0;
   return items.map((item) => {
-    if (item.kind === 'resolution') return settleCodeOf.get(item.order) ?? '!';
-    return item.isAbandoned ? '~' : holdCodes.charAt(hold++);
+    if (item.kind === 'resolution') return answerOf.get(item.order) ?? { code: '!', place: undefined };
+    return { code: item.isAbandoned ? '~' : row.hold_codes.charAt(hold++), place: undefined };
   });
 }
 

@@ -2,7 +2,9 @@ import type { Log } from '../base/log.ts';
 import type { Database } from '../db/db.ts';
 import { invariant } from '../base/invariant.ts';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
-import { createGroupCommit, type HoldOrder } from './group-commit.ts';
+import { createGroupCommit, type HoldOrder, type ReceiptOrder, type ReceiptPlace } from './group-commit.ts';
+
+export type { ReceiptOrder, ReceiptPlace };
 
 /** What a call asks to be set aside. */
 export type HoldRequest = Omit<HoldOrder, 'callUuid'> & { callId: string };
@@ -10,13 +12,16 @@ export type HoldRequest = Omit<HoldOrder, 'callUuid'> & { callId: string };
 export type HoldAnswer =
   | { kind: 'placed' }
   | { kind: 'insufficient' }
-  | { kind: 'cap'; cap: 'day' | 'month' | 'total' }
+  | { kind: 'cap'; cap: 'day' | 'month' | 'total'; of: 'key' | 'organization' }
   /** Another call holds this idempotency key. */
   | { kind: 'key_taken' };
 
 export type ResolveAnswer =
-  /** It is so now, whether by this request or by an earlier one that said the same. */
-  | { kind: 'done' }
+  /**
+   * It is so now, whether by this request or by an earlier one that said the same. `place` is where the
+   * receipt stands that came with this request, when it was this request that did it.
+   */
+  | { kind: 'done'; place: ReceiptPlace | undefined }
   /** Someone resolved the hold the other way first, or it expired: what was asked did not happen. */
   | { kind: 'lost' };
 
@@ -35,9 +40,14 @@ export type Ledger = {
   /** Sets credits aside, or says why not. Throws UNAVAILABLE when the database is away: then nothing is held. */
   hold(request: HoldRequest): Promise<HoldAnswer>;
   /** Pays seller and platform from an open hold; the rest goes back. Never more than once, never after expiry. */
-  settle(callId: string, chargeMicros: bigint, feeMicros: bigint): Promise<ResolveAnswer>;
+  settle(
+    callId: string,
+    chargeMicros: bigint,
+    feeMicros: bigint,
+    receipt?: ReceiptOrder,
+  ): Promise<ResolveAnswer>;
   /** Gives an open hold back in full. */
-  refund(callId: string): Promise<ResolveAnswer>;
+  refund(callId: string, receipt?: ReceiptOrder): Promise<ResolveAnswer>;
   /** Refunds holds past their expiry, at most `limit`, whichever process placed them. */
   expireHolds(limit: number): Promise<ExpiredHold[]>;
   /** Holds and resolutions waiting to be committed. */
@@ -55,12 +65,19 @@ export function createLedger(database: Database, log: Log): Ledger {
     kind: 'settle' | 'refund',
     chargeMicros: bigint,
     feeMicros: bigint,
+    receipt: ReceiptOrder | undefined,
   ): Promise<ResolveAnswer> {
-    const code = await commit.resolve({ callUuid: callUuid(callId), kind, chargeMicros, feeMicros });
+    const { code, place } = await commit.resolve({
+      callUuid: callUuid(callId),
+      kind,
+      chargeMicros,
+      feeMicros,
+      ...(receipt ? { receipt } : {}),
+    });
     switch (code) {
       case '1':
       case '2':
-        return { kind: 'done' };
+        return { kind: 'done', place };
       case '3':
       case '5':
         return { kind: 'lost' };
@@ -79,19 +96,26 @@ export function createLedger(database: Database, log: Log): Ledger {
         case '0':
           return { kind: 'insufficient' };
         case 'd':
-          return { kind: 'cap', cap: 'day' };
+          return { kind: 'cap', cap: 'day', of: 'key' };
+        case 'D':
+          return { kind: 'cap', cap: 'day', of: 'organization' };
         case 'm':
-          return { kind: 'cap', cap: 'month' };
+          return { kind: 'cap', cap: 'month', of: 'key' };
+        case 'M':
+          return { kind: 'cap', cap: 'month', of: 'organization' };
         case 't':
-          return { kind: 'cap', cap: 'total' };
+          return { kind: 'cap', cap: 'total', of: 'key' };
+        case 'T':
+          return { kind: 'cap', cap: 'total', of: 'organization' };
         case 'k':
           return { kind: 'key_taken' };
         default:
           invariant(false, `the ledger answered ${code} to the hold of ${callId}`);
       }
     },
-    settle: (callId, chargeMicros, feeMicros) => resolve(callId, 'settle', chargeMicros, feeMicros),
-    refund: (callId) => resolve(callId, 'refund', 0n, 0n),
+    settle: (callId, chargeMicros, feeMicros, receipt) =>
+      resolve(callId, 'settle', chargeMicros, feeMicros, receipt),
+    refund: (callId, receipt) => resolve(callId, 'refund', 0n, 0n, receipt),
     expireHolds: async (limit) => {
       const { rows } = await database.pool.query<ExpiredRow>('SELECT * FROM ledger_expire($1)', [limit]);
       return rows.map((row) => ({

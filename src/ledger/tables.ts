@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm';
+import { sql, type SQL } from 'drizzle-orm';
 import {
   bigint,
   bigserial,
@@ -16,15 +16,60 @@ import {
 } from 'drizzle-orm/pg-core';
 import { organizations } from '../identity/tables.ts';
 
+const ACCOUNT_KINDS = ['balance', 'frozen', 'earnings', 'payable', 'disputed', 'fees', 'funding'] as const;
+
+/**
+ * How a hold ended (`settle`, `refund`, `expire`), and every other way credits move:
+ *
+ * | kind | from → to |
+ * |---|---|
+ * | `grant`, `top_up` | funding → balance |
+ * | `freeze`, `unfreeze` | balance → frozen and back, while a card payment is contested |
+ * | `top_up_reversal` | balance or frozen → funding |
+ * | `release` | earnings → payable: the time for disputes has passed |
+ * | `dispute` | earnings → disputed: the seller's part of what a buyer disputes |
+ * | `dispute_rejected` | disputed → payable |
+ * | `reversal`, `fee_reversal` | disputed → balance, fees → balance: money back after settling |
+ * | `payout`, `payout_returned` | payable → funding, and back when the bank did not take it |
+ */
+export const JOURNAL_KINDS = [
+  'settle',
+  'refund',
+  'expire',
+  'grant',
+  'top_up',
+  'freeze',
+  'unfreeze',
+  'top_up_reversal',
+  'release',
+  'dispute',
+  'dispute_rejected',
+  'reversal',
+  'fee_reversal',
+  'payout',
+  'payout_returned',
+] as const;
+export type JournalKind = (typeof JOURNAL_KINDS)[number];
+
+/** A list of plain words as SQL, for a CHECK: drizzle-kit writes parameters into DDL as they are. */
+function literals(words: readonly string[]): SQL {
+  return sql.raw(`(${words.map((word) => `'${word}'`).join(', ')})`);
+}
+
 const micros = () => bigint({ mode: 'bigint' });
-const accountId = () => bigint({ mode: 'bigint' });
 const xid8 = customType<{ data: string }>({ dataType: () => 'xid8' });
+const accountId = () => bigint({ mode: 'bigint' });
 
 /**
  * One balance of one organization in one currency, or one of the platform's own (no organization).
- * `balance` is what a buyer spends from, `earnings` what a seller made, `fees` the platform's share, and
- * `funding` the other side of credits that enter or leave: the only kind that may be negative. `held` is
- * the account's part of the escrow: set aside for open holds, spendable by nobody else.
+ *
+ * - `balance` is what a buyer spends from; `frozen` what it cannot spend while a card payment is contested.
+ * - `earnings` is what a seller made and may still have to give back; `payable` what it may be paid out, once
+ *   the time for disputes has passed; `disputed` what is set aside for open disputes.
+ * - `fees` is the platform's share, and `funding` the other side of credits that enter or leave: the only
+ *   kind that may be negative.
+ *
+ * `held` is the account's part of the escrow: set aside for open holds, spendable by nobody else.
  */
 export const ledgerAccounts = pgTable(
   'ledger_accounts',
@@ -32,27 +77,29 @@ export const ledgerAccounts = pgTable(
     id: bigint({ mode: 'bigint' }).primaryKey().generatedAlwaysAsIdentity(),
     organizationId: text().references(() => organizations.id),
     currency: text({ enum: ['live', 'test'] }).notNull(),
-    kind: text({ enum: ['balance', 'earnings', 'fees', 'funding'] }).notNull(),
+    kind: text({ enum: ACCOUNT_KINDS }).notNull(),
     posted: micros()
       .notNull()
       .default(sql`0`),
     held: micros()
       .notNull()
       .default(sql`0`),
+    /** Counts what is spent from a balance whose organization has a budget. */
+    meterId: bigint({ mode: 'bigint' }),
   },
   (table) => [
     unique('accounts_are_one_per_owner_currency_and_kind')
       .on(table.organizationId, table.currency, table.kind)
       .nullsNotDistinct(),
     check('accounts_currency_is_known', sql`${table.currency} in ('live', 'test')`),
-    check('accounts_kind_is_known', sql`${table.kind} in ('balance', 'earnings', 'fees', 'funding')`),
+    check('accounts_kind_is_known', sql`${table.kind} in ${literals(ACCOUNT_KINDS)}`),
     check('accounts_held_is_not_negative', sql`${table.held} >= 0`),
     check('accounts_cannot_be_overdrawn', sql`${table.kind} = 'funding' or ${table.posted} >= ${table.held}`),
   ],
 );
 
 /**
- * What one API key has spent or set aside, beside its caps. A day and a month are UTC; a counter belongs to
+ * What one API key, or one whole balance, has spent or set aside, beside its caps. A day and a month are UTC; a counter belongs to
  * the window written beside it and starts again when a hold opens a later one.
  */
 export const spendMeters = pgTable(
@@ -74,6 +121,8 @@ export const spendMeters = pgTable(
     usedTotal: micros()
       .notNull()
       .default(sql`0`),
+    /** Calls that were under way then are not counted. Null for a meter as old as its key. */
+    openedAt: timestamp({ withTimezone: true }).defaultNow(),
   },
   (table) => [
     check(
@@ -103,6 +152,12 @@ export const ledgerHolds = pgTable(
     meterId: bigint({ mode: 'bigint' }),
     /** The UTC day the meter counted this hold under, so that giving back finds the same window. */
     meteredOn: date(),
+    /** The same for the meter of the whole balance. */
+    budgetMeterId: bigint({ mode: 'bigint' }),
+    budgetMeteredOn: date(),
+    /** For the receipt of a hold that nobody resolves. The ledger does not read them. */
+    agentVersion: text(),
+    inputHash: text(),
     /** An idempotency key names this call; a refund frees it. */
     keyed: boolean().notNull(),
     createdAt: timestamp({ withTimezone: true }).notNull(),
@@ -112,6 +167,10 @@ export const ledgerHolds = pgTable(
     check('holds_amount_is_not_negative', sql`${table.amount} >= 0`),
     check('holds_expire_after_they_open', sql`${table.expiresAt} > ${table.createdAt}`),
     check('holds_meter_has_its_day', sql`(${table.meterId} is null) = (${table.meteredOn} is null)`),
+    check(
+      'holds_budget_meter_has_its_day',
+      sql`(${table.budgetMeterId} is null) = (${table.budgetMeteredOn} is null)`,
+    ),
   ],
 );
 
@@ -123,15 +182,15 @@ export const ledgerHolds = pgTable(
 export const ledgerJournal = pgTable(
   'ledger_journal',
   {
-    /** The call's id for a resolved hold, else the id of the grant, top-up or payout. */
+    /** The call's id for a resolved hold, else one of the movement's own. */
     id: uuid().primaryKey(),
     /** The order rows were made in, which is not the order they were committed in. */
     seq: bigserial({ mode: 'bigint' }).notNull(),
-    /** The transaction that wrote the row: a reader that follows the journal stops below the oldest open one. */
+    /** The transaction that wrote the row, for whoever has to find what was committed together. */
     xid: xid8()
       .notNull()
       .default(sql`pg_current_xact_id()`),
-    kind: text({ enum: ['settle', 'refund', 'expire', 'grant'] }).notNull(),
+    kind: text({ enum: JOURNAL_KINDS }).notNull(),
     debit: accountId().notNull(),
     credit: accountId().notNull(),
     feeAccount: accountId(),
@@ -144,13 +203,18 @@ export const ledgerJournal = pgTable(
       .default(sql`0`),
     keyId: text(),
     agentId: text(),
+    /** What the movement is about, when that has a row of its own: the call, top-up or payout. */
+    subject: uuid(),
     createdAt: timestamp({ withTimezone: true }).notNull().defaultNow(),
   },
   (table) => [
+    index('journal_by_subject')
+      .on(table.subject)
+      .where(sql`${table.subject} is not null`),
     index('journal_by_debit').on(table.debit, table.seq),
     index('journal_by_credit').on(table.credit, table.seq),
     index('journal_by_time').using('brin', table.createdAt),
-    check('journal_kind_is_known', sql`${table.kind} in ('settle', 'refund', 'expire', 'grant')`),
+    check('journal_kind_is_known', sql`${table.kind} in ${literals(JOURNAL_KINDS)}`),
     check('journal_amount_is_not_negative', sql`${table.amount} >= 0`),
     check('journal_fee_is_part_of_amount', sql`${table.fee} between 0 and ${table.amount}`),
     check('journal_fee_has_an_account', sql`${table.fee} = 0 or ${table.feeAccount} is not null`),
@@ -163,6 +227,23 @@ export const ledgerJournal = pgTable(
       sql`${table.kind} not in ('refund', 'expire') or ${table.amount} = 0`,
     ),
     check('journal_moves_between_two_accounts', sql`${table.debit} <> ${table.credit}`),
+  ],
+);
+
+/**
+ * What an account had at the end of one UTC month, kept when it was first asked for: a statement does not add up
+ * everything that came before it. Only months that ended a day ago or more are here, so it never changes.
+ */
+export const ledgerMonthEnds = pgTable(
+  'ledger_month_ends',
+  {
+    accountId: accountId().notNull(),
+    /** The first day of the month. */
+    month: date().notNull(),
+    posted: micros().notNull(),
+  },
+  (table) => [
+    primaryKey({ name: 'month_ends_are_one_per_account', columns: [table.accountId, table.month] }),
   ],
 );
 

@@ -1,14 +1,29 @@
-import { sql } from 'drizzle-orm';
+import { sql, type SQL } from 'drizzle-orm';
+import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
-import { ledgerJournal } from './tables.ts';
+import { ledgerJournal, type JournalKind } from './tables.ts';
 
-export type TransactionKind = (typeof ledgerJournal.$inferSelect)['kind'];
+/** What can happen to a buyer's balance; the journal's other kinds are between accounts of sellers. */
+export const BALANCE_KINDS = [
+  'settle',
+  'refund',
+  'expire',
+  'grant',
+  'top_up',
+  'freeze',
+  'unfreeze',
+  'top_up_reversal',
+  'reversal',
+  'fee_reversal',
+] as const satisfies readonly JournalKind[];
+
+export type TransactionKind = JournalKind;
 
 /** One journal row as the owner of one account sees it. */
 export type Transaction = {
   /** The journal's order; what a page continues after. */
   seq: bigint;
-  /** The call's UUID for a resolved hold, else the grant's. */
+  /** The call's UUID for a resolved hold, else the movement's own. */
   uuid: string;
   kind: TransactionKind;
   /** What the account gained, or lost when negative. All of an account's sum up to what it has. */
@@ -16,38 +31,97 @@ export type Transaction = {
   heldMicros: bigint;
   agentId: string | undefined;
   keyId: string | undefined;
+  /** The UUID of what a movement outside a call is about. */
+  subject: string | undefined;
   createdAt: Date;
 };
 
-export type TransactionPage = {
+export type TransactionFilter = {
   accountId: bigint;
-  kind: TransactionKind | undefined;
+  /** Empty means every kind. */
+  kinds?: readonly TransactionKind[] | undefined;
   /** From this moment on. */
-  from: Date | undefined;
+  from?: Date | undefined;
   /** Up to and without this one. */
-  to: Date | undefined;
+  to?: Date | undefined;
+  agentId?: string | undefined;
+  keyId?: string | undefined;
+};
+
+export type TransactionPage = TransactionFilter & {
   /** Only rows older than this one. */
   beforeSeq: bigint | undefined;
   limit: number;
 };
 
-/**
- * What happened to one account, newest first. An account is on one side of a row or on the other, and each
- * side has an index in this order, so a page reads no more rows than it shows.
- */
+/** What happened to one account, newest first. */
 export async function listTransactions(db: Db, page: TransactionPage): Promise<Transaction[]> {
-  const side = (column: 'debit' | 'credit') => sql`
-    (SELECT seq, id, kind, amount, fee, held, agent_id, key_id, created_at,
-      ${column === 'debit' ? sql`-amount` : sql`amount - fee`} AS change
-    FROM ${ledgerJournal}
-    WHERE ${sql.identifier(column)} = ${page.accountId}
-      AND (${page.kind ?? null}::text IS NULL OR kind = ${page.kind ?? null})
-      AND (${iso(page.from)}::timestamptz IS NULL OR created_at >= ${iso(page.from)})
-      AND (${iso(page.to)}::timestamptz IS NULL OR created_at < ${iso(page.to)})
-      AND seq < ${page.beforeSeq ?? LAST_SEQ}
-    ORDER BY seq DESC LIMIT ${page.limit})`;
+  const { first, end } = await findRange(db, page);
+  const before = page.beforeSeq === undefined || page.beforeSeq > end ? end : page.beforeSeq;
+  return readPage(db, page, sql`seq >= ${first} AND seq < ${before}`, sql`DESC`, page.limit);
+}
+
+const PAGE = 2_000;
+
+/**
+ * The same, oldest first and page by page, for as long as somebody takes them: no connection is kept in between,
+ * so a slow reader holds up nobody. What is written after the first page was asked for is not in it.
+ */
+export async function* readTransactions(db: Db, filter: TransactionFilter): AsyncGenerator<Transaction[]> {
+  const { first, end } = await findRange(db, filter);
+  let from = first;
+  for (;;) {
+    const page = await readPage(db, filter, sql`seq >= ${from} AND seq < ${end}`, sql`ASC`, PAGE);
+    if (page.length > 0) yield page;
+    const last = page.at(-1);
+    if (last === undefined || page.length < PAGE) return;
+    from = last.seq + 1n;
+  }
+}
+
+/** What all of them gained or lost together. */
+export async function sumTransactions(db: Db, filter: TransactionFilter): Promise<bigint> {
+  const { first, end } = await findRange(db, filter);
+  const { rows } = await db.execute<{ sum: string }>(
+    sql`SELECT coalesce(sum(change), 0) AS sum FROM (${legs(filter, sql`seq >= ${first} AND seq < ${end}`)}) legs`,
+  );
+  return BigInt(rows[0]?.sum ?? 0);
+}
+
+/**
+ * Every number a movement in the filter's time may have, of those there are now: at least `first`, below `end`.
+ * ledger_first_seq steps back an hour to be sure of a beginning; two hours on, it is as sure of an end.
+ */
+async function findRange(
+  db: Db,
+  { accountId, from, to }: TransactionFilter,
+): Promise<{ first: bigint; end: bigint }> {
+  const first = from === undefined ? sql`1` : sql`ledger_first_seq(${accountId}, ${from.toISOString()})`;
+  const end =
+    to === undefined
+      ? sql`(SELECT last_value + 1 FROM ledger_journal_seq_seq)`
+      : sql`ledger_first_seq(${accountId}, ${to.toISOString()}::timestamptz + interval '2 hours')`;
+  const { rows } = await db.execute<{ first: string; end: string }>(
+    sql`SELECT ${first} AS first, ${end} AS end`,
+  );
+  const [row] = rows;
+  invariant(row, 'a row is answered');
+  return { first: BigInt(row.first), end: BigInt(row.end) };
+}
+
+/**
+ * An account is on one side of a row or on the other, and each side has an index in this order, so a page
+ * reads no more rows than it shows.
+ */
+async function readPage(
+  db: Db,
+  filter: TransactionFilter,
+  range: SQL,
+  order: SQL,
+  limit: number,
+): Promise<Transaction[]> {
   const { rows } = await db.execute<Row>(
-    sql`${side('debit')} UNION ALL ${side('credit')} ORDER BY seq DESC LIMIT ${page.limit}`,
+    sql`${legs(filter, range, sql`ORDER BY seq ${order} LIMIT ${limit}`)} ORDER BY seq ${order} LIMIT ${limit}`,
   );
   return rows.map((row) => ({
     seq: BigInt(row.seq),
@@ -57,11 +131,32 @@ export async function listTransactions(db: Db, page: TransactionPage): Promise<T
     heldMicros: BigInt(row.held),
     agentId: row.agent_id ?? undefined,
     keyId: row.key_id ?? undefined,
+    subject: row.subject ?? undefined,
     createdAt: new Date(row.created_at),
   }));
 }
 
-const LAST_SEQ = 9_223_372_036_854_775_807n;
+/** Both sides of the account. `tail` orders and limits each of them on its own. */
+function legs(filter: TransactionFilter, range: SQL, tail = sql``): SQL {
+  const conditions = conditionsOf(filter);
+  const side = (column: 'debit' | 'credit') => sql`
+    (SELECT seq, id, kind, held, agent_id, key_id, subject, created_at,
+      ${column === 'debit' ? sql`-amount` : sql`amount - fee`} AS change
+    FROM ${ledgerJournal}
+    WHERE ${sql.identifier(column)} = ${filter.accountId} AND ${range}${conditions} ${tail})`;
+  return sql`${side('debit')} UNION ALL ${side('credit')}`;
+}
+
+function conditionsOf({ kinds, from, to, agentId, keyId }: TransactionFilter): SQL {
+  const conditions = [
+    kinds && kinds.length > 0 ? sql`kind IN ${kinds}` : undefined,
+    from && sql`created_at >= ${from.toISOString()}`,
+    to && sql`created_at < ${to.toISOString()}`,
+    agentId === undefined ? undefined : sql`agent_id = ${agentId}`,
+    keyId === undefined ? undefined : sql`key_id = ${keyId}`,
+  ];
+  return sql.join(conditions.filter((each) => each !== undefined).map((each) => sql` AND ${each}`));
+}
 
 type Row = {
   seq: string;
@@ -71,12 +166,9 @@ type Row = {
   held: string;
   agent_id: string | null;
   key_id: string | null;
+  subject: string | null;
   created_at: string;
 };
-
-function iso(moment: Date | undefined): string | null {
-  return moment?.toISOString() ?? null;
-}
 
 /** How many holds are open, and what they hold together, in both currencies. */
 export async function countOpenHolds(db: Db): Promise<{ count: number; heldMicros: bigint }> {

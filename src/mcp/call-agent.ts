@@ -44,7 +44,7 @@ function termsOf(purchase: Purchase, call: ToolCall): PurchaseTerms | Problem {
   try {
     return readTerms({
       idempotencyKeys: [
-        { from: 'the header Idempotency-Key', value: call.idempotencyHeader },
+        { from: 'the header Idempotency-Key', value: call.headers.idempotencyKey },
         metaTerm(call.meta, 'xyz.sentinel/idempotency-key'),
         { from: 'idempotency_key', value: purchase.idempotencyKey },
       ],
@@ -52,6 +52,15 @@ function termsOf(purchase: Purchase, call: ToolCall): PurchaseTerms | Problem {
         metaTerm(call.meta, 'xyz.sentinel/max-credits'),
         { from: 'max_credits', value: purchase.maxCredits },
       ],
+      sessions: [
+        { from: 'the header X-Sentinel-Session', value: call.headers.session },
+        metaTerm(call.meta, 'xyz.sentinel/session'),
+      ],
+      callers: [
+        { from: 'the header X-Sentinel-Caller', value: call.headers.caller },
+        metaTerm(call.meta, 'xyz.sentinel/caller'),
+      ],
+      connection: call.headers.connection,
     });
   } catch (error) {
     if (error instanceof Problem) return error;

@@ -12,7 +12,7 @@ import { formatToolResult } from './tool-result.ts';
 export type Request = Extract<Message, { kind: 'request' }>;
 
 /** What the transport knows about a request beside its body. */
-export type Wire = Pick<ToolCall, 'idempotencyHeader' | 'requestId' | 'signal' | 'onChunk'> & { era: Era };
+export type Wire = Pick<ToolCall, 'headers' | 'requestId' | 'signal' | 'onChunk'> & { era: Era };
 
 /** `modern` is revision 2026-07-28; `legacy` is every one before it. */
 export type Era = 'legacy' | 'modern';
@@ -33,14 +33,16 @@ export function createHotPath(toolList: ToolList, deps: McpDeps): HotPath {
   const serverInfo = `"io.modelcontextprotocol/serverInfo":${JSON.stringify({ name: 'sentinel', title: 'Sentinel', version: deps.version })}`;
   const listTail = `,"ttlMs":${LIST_TTL_MS},"cacheScope":"private","resultType":"complete","_meta":{${serverInfo}}`;
 
-  function list(request: Request, connection: Connection, era: Era): string {
+  async function list(request: Request, connection: Connection, era: Era): Promise<string> {
     const cursor = request.params?.['cursor'];
     if (cursor !== undefined && typeof cursor !== 'string')
       return invalidParams(request.id, '"cursor" must be a text');
     const page = toolList.page(connection.view, cursor);
     if (page === undefined)
       return invalidParams(request.id, '"cursor" is not one of this list; list again without it');
-    return formatResult(request.id, `{${page}${era === 'modern' ? listTail : ''}}`);
+    const writing = deps.calls.prices.show(connection.caller.keyId, page.agents);
+    if (writing) await writing;
+    return formatResult(request.id, `{${page.text}${era === 'modern' ? listTail : ''}}`);
   }
 
   return {

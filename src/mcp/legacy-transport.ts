@@ -1,11 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Context } from 'hono';
 import type { Connection } from './connection.ts';
-import { isHot, progressTokenOf, type Request as ToolsRequest } from './hot-path.ts';
+import { isHot, progressTokenOf, type Request as ToolsRequest, type Wire } from './hot-path.ts';
 import type { LegacySession } from './legacy-sessions.ts';
 import type { Message } from './parse-request.ts';
 import { connect, requestIdOf, type McpParts } from './parts.ts';
 import { createProgress } from './progress.ts';
+import { readTermHeaders, type TermHeaders } from './purchase-terms.ts';
 import { refuse, refuseMessage } from './refusals.ts';
 import { cancelIfAsked, readMessage } from './streamable-post.ts';
 
@@ -58,7 +59,13 @@ export async function postToSession(c: Context, parts: McpParts): Promise<Respon
   const connection = { caller, view: session.view };
   session.running += 1;
   const answer = isHot(message)
-    ? answerHot(message, connection, session, requestIdOf(c), parts)
+    ? answerHot(
+        message,
+        connection,
+        session,
+        { requestId: requestIdOf(c), headers: headersOf(c, session) },
+        parts,
+      )
     : answerBySdk(c, message, parts);
   answer
     .then((text) => session.stream.send(text))
@@ -76,11 +83,17 @@ function accepted(): Response {
   return new Response('Accepted', { status: 202 });
 }
 
+/** The stream is the connection. A host that sends one idempotency key with every message means none of them. */
+function headersOf(c: Context, session: LegacySession): TermHeaders {
+  const headers = readTermHeaders((name) => c.req.header(name));
+  return { ...headers, idempotencyKey: undefined, connection: session.id };
+}
+
 async function answerHot(
   request: ToolsRequest,
   connection: Connection,
   session: LegacySession,
-  requestId: string,
+  wire: Pick<Wire, 'requestId' | 'headers'>,
   { hotPath, inFlight, pulse }: McpParts,
 ): Promise<string> {
   const abort = new AbortController();
@@ -93,8 +106,7 @@ async function answerHot(
   try {
     const answer = await hotPath.answer(request, connection, {
       era: 'legacy',
-      requestId,
-      idempotencyHeader: undefined,
+      ...wire,
       signal: abort.signal,
       onChunk: progress?.tell,
     });

@@ -9,7 +9,8 @@ import { formatAgentDetail, formatAgentSummary, formatPrice, formatPriceLine } f
 import { compileSchema, type Check } from '../catalog/validator.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
-import { getBalance, getMeter } from '../ledger/accounts.ts';
+import { getBalance } from '../ledger/accounts.ts';
+import { findBudgetMeter, getMeter } from '../ledger/meters.ts';
 import { callAgent } from './call-agent.ts';
 import type { Connection } from './connection.ts';
 import { metaInputSchema, type MetaToolName } from './meta-tool-list.ts';
@@ -29,13 +30,13 @@ export async function callMetaTool(
   switch (name) {
     case 'sentinel_search':
       assertScope(caller, 'agents:read');
-      return formatOutput(search(input, view.filters, deps));
+      return formatOutput(await search(input, view.filters, caller, deps));
     case 'sentinel_describe':
       assertScope(caller, 'agents:read');
-      return formatOutput(formatAgentDetail(getAgent(input, view.filters, deps)) as unknown as JsonObject);
+      return formatOutput(await describe(getAgent(input, view.filters, deps), caller, deps));
     case 'sentinel_quote':
       assertScope(caller, 'agents:read');
-      return formatOutput(quote(getAgent(input, view.filters, deps)));
+      return formatOutput(await quote(getAgent(input, view.filters, deps), caller, deps));
     case 'sentinel_call':
       return callAgent(
         {
@@ -78,7 +79,12 @@ function textOf(input: JsonObject, name: string): string {
   return input[name] as string;
 }
 
-function search(input: JsonObject, filters: AgentFilters, deps: McpDeps): JsonObject {
+async function search(
+  input: JsonObject,
+  filters: AgentFilters,
+  caller: Caller,
+  deps: McpDeps,
+): Promise<JsonObject> {
   const { category, max_price: maxPrice } = input;
   // A narrower question is allowed; the connection's own filters are never widened by it.
   if (filters.category !== undefined && category !== undefined && category !== filters.category)
@@ -94,6 +100,7 @@ function search(input: JsonObject, filters: AgentFilters, deps: McpDeps): JsonOb
       ...(maxPriceMicros === undefined ? {} : { maxPriceMicros }),
     },
   });
+  await deps.calls.prices.show(caller.keyId, found.items);
   return {
     agents: found.items.map((agent) => ({
       ...formatAgentSummary(agent),
@@ -114,7 +121,14 @@ function getAgent(input: JsonObject, filters: AgentFilters, deps: McpDeps): Agen
   throw new Problem('NOT_FOUND', 'There is no such agent here. Find one with sentinel_search.');
 }
 
-function quote(agent: Agent): JsonObject {
+async function describe(agent: Agent, caller: Caller, deps: McpDeps): Promise<JsonObject> {
+  await deps.calls.prices.show(caller.keyId, [agent]);
+  const detail = formatAgentDetail(agent) as unknown as JsonObject;
+  return { ...detail, free_remaining: await freeRemaining(agent, caller, deps) };
+}
+
+async function quote(agent: Agent, caller: Caller, deps: McpDeps): Promise<JsonObject> {
+  await deps.calls.prices.show(caller.keyId, [agent]);
   return {
     agent_id: agent.id,
     version: agent.version,
@@ -122,11 +136,18 @@ function quote(agent: Agent): JsonObject {
     price: formatPrice(agent.price),
     most_it_can_cost: formatCredits(agent.price.maxMicros),
     price_line: formatPriceLine(agent),
+    free_remaining: await freeRemaining(agent, caller, deps),
   };
 }
 
+/** Of this month's free calls. */
+function freeRemaining(agent: Agent, caller: Caller, deps: McpDeps): Promise<number> {
+  const tier = { accountId: caller.accountId, agentId: agent.id, at: new Date(deps.clock.now()) };
+  return deps.calls.freeCalls.countLeft(tier, agent.price.freeTierCalls);
+}
+
 async function lookUpCall(callId: string, caller: Caller, deps: McpDeps): Promise<JsonObject> {
-  const { db, recorder, results } = deps.calls;
+  const { db, recorder, results, receipts } = deps.calls;
   await recorder.flushed();
   // Whose call it is comes first: an id of another organization takes nothing away from it.
   const call =
@@ -139,8 +160,8 @@ async function lookUpCall(callId: string, caller: Caller, deps: McpDeps): Promis
     ...(call as unknown as JsonObject),
     ...(undelivered
       ? {
-          answer: undelivered.answer as unknown as JsonObject,
-          receipt: undelivered.receipt as unknown as JsonObject,
+          answer: undelivered as unknown as JsonObject,
+          receipt: (await receipts.find(callId)) as unknown as JsonObject,
         }
       : {}),
   };
@@ -156,14 +177,15 @@ async function budget(caller: Caller, deps: McpDeps): Promise<JsonObject> {
     key: {
       id: caller.keyId,
       max_per_call: credits(caller.caps.maxPerCallMicros),
-      ...(await spent(caller, deps)),
+      ...(await spent(caller.meterId, deps)),
       rate_per_minute: caller.ratePerMinute,
       max_concurrent: caller.maxConcurrent,
     },
+    organization: await spent(await findBudgetMeter(db, caller.accountId), deps),
   };
 }
 
-async function spent({ meterId }: Caller, deps: McpDeps): Promise<Record<string, Json>> {
+async function spent(meterId: bigint | undefined, deps: McpDeps): Promise<Record<string, Json>> {
   if (meterId === undefined) return { cap_day: null, cap_month: null, cap_total: null };
   const meter = await getMeter(deps.calls.db, meterId, new Date(deps.clock.now()));
   return {

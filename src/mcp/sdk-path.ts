@@ -25,7 +25,7 @@ export type SdkPath = {
 };
 
 /** What a doubtful `tools/call` still needs to know of its request. */
-export type SdkWire = Pick<Wire, 'requestId' | 'idempotencyHeader'>;
+export type SdkWire = Pick<Wire, 'requestId' | 'headers'>;
 
 const INSTRUCTIONS =
   'Each tool is a paid agent; its price and trust score are in the last line of its description. A call is charged only when the agent answers as promised: failed calls are free. Use sentinel_search to find agents that are not listed, sentinel_describe for their schema and price, sentinel_call to call them, and sentinel_budget to see what can be spent.';

@@ -12,6 +12,7 @@ import {
 import { isJsonObject } from '../base/json.ts';
 import { parseMessage, type Message, type MessageFault } from './parse-request.ts';
 import { connect, requestIdOf, type McpParts } from './parts.ts';
+import { readTermHeaders } from './purchase-terms.ts';
 import { MAX_BODY_BYTES, readBody } from './read-body.ts';
 import { refuse, refuseMessage } from './refusals.ts';
 
@@ -72,7 +73,7 @@ async function answerHot(
   const wire = {
     era,
     requestId: requestIdOf(c),
-    idempotencyHeader: c.req.header('idempotency-key'),
+    headers: readTermHeaders((name) => c.req.header(name)),
     onChunk: undefined,
   };
   if (request.method === 'tools/list' && form.json) {
@@ -135,7 +136,7 @@ async function answerBySdk(
   const release = isListening ? changes.admit(connection.caller.keyId) : undefined;
   if (isListening && release === undefined)
     return refuse(429, 'Too Many Requests: this key has too many streams open. Close some.');
-  const wire = { requestId: requestIdOf(c), idempotencyHeader: c.req.header('idempotency-key') };
+  const wire = { requestId: requestIdOf(c), headers: readTermHeaders((name) => c.req.header(name)) };
   const response = await sdkPath.answer(request, message, connection, wire);
   if (release) {
     const isOpen = response.headers.get('content-type') === 'text/event-stream' && !signal.aborted;

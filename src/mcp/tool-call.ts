@@ -5,6 +5,7 @@ import type { CallDeps } from '../calls/deps.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Authenticator } from '../identity/authenticate.ts';
 import type { Timing } from './pulse.ts';
+import type { TermHeaders } from './purchase-terms.ts';
 
 /** What the MCP endpoint works with; built once, in runtime/. */
 export type McpDeps = {
@@ -24,8 +25,7 @@ export type ToolCall = {
   /** `params.arguments`; absent means none. */
   input: JsonObject;
   meta: JsonObject | undefined;
-  /** The `Idempotency-Key` header. */
-  idempotencyHeader: string | undefined;
+  headers: TermHeaders;
   requestId: string;
   /** Aborted when the client cancelled or hung up. */
   signal: AbortSignal;

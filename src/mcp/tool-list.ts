@@ -9,10 +9,17 @@ import type { View } from './connection.ts';
 import { META_TOOLS_TEXT } from './meta-tool-list.ts';
 import { formatTool } from './tool-text.ts';
 
-/** Pages of `tools/list`, as the JSON text of the result's members: `"tools":[…]` and, if more, `,"nextCursor":"…"`. */
+/** Pages of `tools/list`. The same page until the catalogue changes. */
 export type ToolList = {
   /** Undefined when the cursor is not one of this list's. */
-  page(view: View, cursor: string | undefined): string | undefined;
+  page(view: View, cursor: string | undefined): ToolPage | undefined;
+};
+
+export type ToolPage = {
+  /** The members of the result as JSON: `"tools":[…]` and, if more, `,"nextCursor":"…"`. */
+  text: string;
+  /** Whose prices are on it. */
+  agents: readonly Agent[];
 };
 
 const PAGE_SIZE = 50;
@@ -21,9 +28,9 @@ const MAX_CURSOR_LENGTH = 400;
 
 /** A page is made once for each revision of the catalogue, so its cost does not grow with the catalogue. */
 export function createToolList(catalog: Catalog): ToolList {
-  const pages = new LRUCache<string, string>({
+  const pages = new LRUCache<string, ToolPage>({
     maxSize: MAX_CACHED_CHARACTERS,
-    sizeCalculation: (page) => page.length + 1,
+    sizeCalculation: ({ text }) => text.length + 1,
   });
   let revision = catalog.revision;
 
@@ -44,14 +51,12 @@ export function createToolList(catalog: Catalog): ToolList {
   };
 }
 
-function makePage(view: View, cursor: string | undefined, catalog: Catalog): string | undefined {
+function makePage(view: View, cursor: string | undefined, catalog: Catalog): ToolPage | undefined {
   switch (view.tools) {
     case 'meta':
-      return cursor === undefined ? `"tools":[${META_TOOLS_TEXT}]` : undefined;
+      return cursor === undefined ? { text: `"tools":[${META_TOOLS_TEXT}]`, agents: [] } : undefined;
     case 'auto':
-      return cursor === undefined
-        ? `"tools":[${fitTools(catalog.list(view.filters), view.maxListTokens)}]`
-        : undefined;
+      return cursor === undefined ? fitTools(catalog.list(view.filters), view.maxListTokens) : undefined;
     case 'direct':
       return directPage(view, cursor, catalog.list(view.filters));
     default:
@@ -60,7 +65,7 @@ function makePage(view: View, cursor: string | undefined, catalog: Catalog): str
 }
 
 /** Every agent while they fit; else the best that fit beside the tools that find and call the rest. */
-function fitTools(agents: readonly Agent[], maxTokens: number): string {
+function fitTools(agents: readonly Agent[], maxTokens: number): ToolPage {
   const metaTokens = estimateTokens(META_TOOLS_TEXT);
   const tools: string[] = [];
   let tokens = 0;
@@ -68,14 +73,17 @@ function fitTools(agents: readonly Agent[], maxTokens: number): string {
   for (const agent of agents) {
     const text = formatTool(agent);
     tokens += estimateTokens(text);
-    if (tokens > maxTokens) return [...tools.slice(0, countBesideMeta), META_TOOLS_TEXT].join(',');
+    if (tokens > maxTokens) {
+      const shown = [...tools.slice(0, countBesideMeta), META_TOOLS_TEXT];
+      return { text: `"tools":[${shown.join(',')}]`, agents: agents.slice(0, countBesideMeta) };
+    }
     tools.push(text);
     if (tokens + metaTokens <= maxTokens) countBesideMeta = tools.length;
   }
-  return tools.join(',');
+  return { text: `"tools":[${tools.join(',')}]`, agents };
 }
 
-function directPage(view: View, cursor: string | undefined, agents: readonly Agent[]): string | undefined {
+function directPage(view: View, cursor: string | undefined, agents: readonly Agent[]): ToolPage | undefined {
   const after = cursor === undefined ? undefined : parseCursor(cursor, view);
   if (cursor !== undefined && after === undefined) return undefined;
   // By the last agent's place in the order and not by a number: agents come and go between two pages.
@@ -84,8 +92,8 @@ function directPage(view: View, cursor: string | undefined, agents: readonly Age
   const shown = agents.slice(start, start + PAGE_SIZE);
   const tools = `"tools":[${shown.map(formatTool).join(',')}]`;
   const last = shown.at(-1);
-  if (last === undefined || start + PAGE_SIZE >= agents.length) return tools;
-  return `${tools},"nextCursor":"${formatCursor(last, view)}"`;
+  if (last === undefined || start + PAGE_SIZE >= agents.length) return { text: tools, agents: shown };
+  return { text: `${tools},"nextCursor":"${formatCursor(last, view)}"`, agents: shown };
 }
 
 type Place = { trustScore: number; id: string };

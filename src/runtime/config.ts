@@ -1,3 +1,4 @@
+import type { StripeOptions } from '../billing/stripe.ts';
 import { readSigningKey } from '../identity/signing-key.ts';
 
 /** How this process runs. Read from the environment once, at start; frozen from then on. */
@@ -14,6 +15,8 @@ export type Config = {
   /** PKCS #8 PEM, or undefined: a key kept in the data directory. */
   signingKeyPem: string | undefined;
   feeBasisPoints: bigint;
+  /** Undefined: credits cannot be bought, nor earnings paid out. */
+  stripe: StripeOptions | undefined;
   /** Agents on private and loopback addresses may be published and called. */
   allowPrivateEndpoints: boolean;
   /** Host names, besides our own, under which a reverse proxy forwards requests to us. */
@@ -32,7 +35,6 @@ export const LIMITS = {
   /** How long the last answers may take to reach their readers once their calls have ended. */
   lastAnswersMs: 2_000,
   sweepEveryMs: 5_000,
-  forgetEveryMs: 10 * 60_000,
 } as const;
 
 /** Thrown with every fault of the environment at once. */
@@ -61,6 +63,21 @@ export function readConfig(environment: Environment): Config {
     const value = parse(text);
     if (value === undefined) faults.push(`${name} must be ${expected}.`);
     return value;
+  }
+
+  function readStripe(): StripeOptions | undefined {
+    const secretKey = read(
+      'STRIPE_SECRET_KEY',
+      (text) => (/^(sk|rk)_(live|test)_\w+$/.test(text) ? text : undefined),
+      'a secret key of Stripe, sk_live_… or sk_test_…',
+    );
+    const webhookSecret = read(
+      'STRIPE_WEBHOOK_SECRET',
+      (text) => (/^whsec_\S+$/.test(text) ? text : undefined),
+      'the signing secret of the webhook endpoint in Stripe, whsec_…',
+    );
+    const apiBase = read('STRIPE_API_BASE', origin, 'an http(s) URL without path');
+    return secretKey === undefined ? undefined : { secretKey, webhookSecret, apiBase };
   }
 
   const config: Config = {
@@ -96,6 +113,7 @@ export function readConfig(environment: Environment): Config {
         'a whole number from 0 to 10000',
       ) ?? 300,
     ),
+    stripe: readStripe(),
     allowPrivateEndpoints: read('SENTINEL_ALLOW_PRIVATE_ENDPOINTS', flag, '"true" or "false"') ?? false,
     allowedHosts: read('SENTINEL_ALLOWED_HOSTS', hostNames, 'host names separated by commas') ?? [],
     allowedOrigins:

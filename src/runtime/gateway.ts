@@ -1,9 +1,18 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Hono } from 'hono';
+import { createReceipts } from '../audit/receipts.ts';
+import { listSigningKeys, registerSigningKey } from '../audit/signing-keys.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Fault } from '../base/problem.ts';
+import type { BillingDeps } from '../billing/deps.ts';
+import { comparePayouts } from '../billing/compare-payouts.ts';
+import { compareTopUps } from '../billing/compare-top-ups.ts';
+import { openStripe, type StripeOptions } from '../billing/stripe.ts';
+import { createFreeCalls } from '../calls/free-calls.ts';
 import { createLedgerAccounts } from '../calls/ledger-accounts.ts';
+import { createPriceListings } from '../calls/price-listings.ts';
+import { reconcile, type Reconciliation } from '../calls/reconcile.ts';
 import { createCallRecorder } from '../calls/records.ts';
 import { createCallResults } from '../calls/results.ts';
 import { createRunningCalls } from '../calls/running-calls.ts';
@@ -16,12 +25,16 @@ import { createRedisGate } from '../governance/redis-gate.ts';
 import { createApp } from '../http/app.ts';
 import { createMetrics } from '../http/metrics.ts';
 import { createAuthenticator } from '../identity/authenticate.ts';
+import { createSigner } from '../identity/signer.ts';
 import { readSigningKey } from '../identity/signing-key.ts';
+import { startJobs } from '../jobs/jobs.ts';
+import { createSchedule } from '../jobs/schedule.ts';
 import { createLedger } from '../ledger/ledger.ts';
 import { mcpRoutes } from '../mcp/routes.ts';
 import { checkEndpointUrl } from '../upstream/address-guard.ts';
 import { createUpstream } from '../upstream/node-upstream.ts';
 import { createRequestSigner } from '../upstream/signature.ts';
+import { openWebhooks, type Webhooks } from '../webhooks/deps.ts';
 import { startHousekeeping } from './housekeeping.ts';
 import { LIMITS } from './config.ts';
 import { VERSION } from './version.ts';
@@ -35,19 +48,25 @@ export type GatewayOptions = {
   isBoundLocally: boolean;
   signingKeyPem: string;
   feeBasisPoints: bigint;
+  /** Absent: credits cannot be bought, nor earnings paid out. */
+  stripe?: StripeOptions | undefined;
   allowedHosts: string[];
   allowedOrigins: string[];
   /** True for an endpoint on a private address that the operator vouches for. */
   allowEndpoint: (url: URL) => boolean;
   log: Log;
-  /** Where keys of the Redis gate live; tests use their own. */
+  /** Where our keys in Redis live; tests use their own. */
   redisPrefix?: string;
+  /** Several processes may run jobs; where none does, what jobs do waits. */
+  runsJobs?: boolean;
 };
 
 /** One gateway process, without its socket: everything built, loaded and listening for changes. */
 export type Gateway = {
   app: Hono;
   deps: CallDeps;
+  billing: BillingDeps;
+  webhooks: Webhooks;
   catalog: Catalog;
   database: Database;
   /**
@@ -78,9 +97,10 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const results = createCallResults(database.db, isFeedLive);
   const ledger = createLedger(database, log);
   const signingKey = readSigningKey(options.signingKeyPem);
+  const sign = createSigner(signingKey.privateKey);
   const upstream = createUpstream({
     allowEndpoint: options.allowEndpoint,
-    signer: createRequestSigner({ keyId: signingKey.keyId, privateKey: signingKey.privateKey }),
+    signer: createRequestSigner({ keyId: signingKey.keyId, sign }),
     log,
   });
 
@@ -115,21 +135,47 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     });
   }
 
+  await registerSigningKey(database.db, signingKey.publicJwk);
   catalog = await loadCatalog(database.db);
   const deps: CallDeps = {
     db: database.db,
     catalog,
     ledger,
     accounts: createLedgerAccounts(database.db),
+    prices: createPriceListings(database),
+    freeCalls: createFreeCalls(database.db),
     gate,
     upstream,
     recorder: createCallRecorder(database, log),
     results,
+    receipts: createReceipts(database.db, { keyId: signingKey.keyId, sign }),
     running: createRunningCalls(),
     feeBasisPoints: options.feeBasisPoints,
     clock,
     log,
     onEnded: metrics.onEnded,
+  };
+
+  const billing: BillingDeps = {
+    db: database.db,
+    stripe: options.stripe && openStripe(options.stripe),
+    publicUrl: options.publicUrl,
+    clock,
+    log,
+  };
+
+  const webhooks = openWebhooks({ db: database.db, allowEndpoint: options.allowEndpoint, clock, log });
+
+  const compareBooks = async (limit: number): Promise<Reconciliation> => {
+    const outside = [
+      billing.stripe
+        ? { what: 'top-up', compare: () => compareTopUps(billing) }
+        : { what: 'Stripe', compare: undefined },
+      { what: 'payout', compare: () => comparePayouts(billing) },
+    ];
+    const found = await reconcile({ db: database.db, now: new Date(clock.now()), outside, log }, limit);
+    metrics.onReconciled(found.count);
+    return found;
   };
 
   const shared = {
@@ -143,30 +189,62 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   };
   const app = createApp({
     ...shared,
+    billing,
+    webhooks,
     database,
     metrics,
+    reconcile: compareBooks,
     allowedHosts: options.allowedHosts,
     allowedOrigins: options.allowedOrigins,
-    jwks: () => ({ keys: [signingKey.publicJwk] }),
+    jwks: async () => ({ keys: await listSigningKeys(database.db, signingKey.publicJwk) }),
     checkEndpoint: (url) => endpointFaults(url, options.allowEndpoint),
     isFeedLive,
     isBoundLocally: options.isBoundLocally,
     mcp: mcpRoutes(shared),
   });
   const housekeeping = startHousekeeping(deps, log);
+  const jobs = options.runsJobs
+    ? startJobs({
+        store: {
+          databaseUrl: options.databaseUrl,
+          redisUrl: options.redisUrl,
+          redisPrefix: `${options.redisPrefix ?? 'sentinel:'}jobs`,
+        },
+        schedule: createSchedule({
+          calls: deps,
+          billing,
+          webhooks,
+          proofs: {
+            db: database.db,
+            clock,
+            issuer: options.publicUrl,
+            key: { keyId: signingKey.keyId, sign },
+          },
+          reconcile: compareBooks,
+        }),
+        clock,
+        log,
+        onEnded: (job) => metrics.onJobEnded(job, clock.now()),
+      })
+    : undefined;
 
   return {
     app,
     deps,
+    billing,
+    webhooks,
     catalog,
     database,
     close: async (graceMs = LIMITS.shutdownGraceMs) => {
       // A refund that cannot reach the database is tried for ever. What is then still on hold, the sweeper gives back.
       const lastMs = graceMs + LIMITS.lastRefundsMs;
+      const jobsStopped = jobs?.stop(graceMs);
       await Promise.race([deps.running.drain(graceMs), wait(lastMs, undefined, { ref: false })]);
       const left = deps.running.count();
       if (left > 0) log('error', 'stopped with calls on hold; they will be refunded later', { count: left });
       await housekeeping.stop();
+      await jobsStopped;
+      await webhooks.close();
       await ledger.close();
       await deps.recorder.flushed();
       await Promise.allSettled([upstream.close(), gate.close(), feed?.close()]);

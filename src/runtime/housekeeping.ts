@@ -1,22 +1,17 @@
 import type { CallDeps } from '../calls/deps.ts';
-import { removeExpired, sweep } from '../calls/sweeper.ts';
+import { sweep } from '../calls/sweeper.ts';
 import type { Log } from '../base/log.ts';
 import { LIMITS } from './config.ts';
 
 export type Housekeeping = { stop(): Promise<void> };
 
 /**
- * What every gateway process does besides answering: refund holds past their expiry, write missing records,
- * forget what is kept for a time. A round that fails is logged and the next one tries again.
+ * What every gateway process does besides answering: refund holds past their expiry and write missing records.
+ * Buyers' credits hang on it, so it waits for no queue of jobs. A round that fails is logged and the next one
+ * tries again.
  */
 export function startHousekeeping(deps: CallDeps, log: Log): Housekeeping {
-  const sweeping = repeat(LIMITS.sweepEveryMs, () => sweep(deps), log);
-  const forgetting = repeat(LIMITS.forgetEveryMs, () => removeExpired(deps), log);
-  return {
-    stop: async () => {
-      await Promise.all([sweeping.stop(), forgetting.stop()]);
-    },
-  };
+  return repeat(LIMITS.sweepEveryMs, () => sweep(deps), log);
 }
 
 function repeat(everyMs: number, work: () => Promise<unknown>, log: Log): Housekeeping {

@@ -56,9 +56,11 @@ export async function serve(config: Config, options: { demo: boolean; log: Log }
       isBoundLocally: ['127.0.0.1', '::1', 'localhost'].includes(config.host),
       signingKeyPem: config.signingKeyPem ?? (await keepSigningKey(directory.path)),
       feeBasisPoints: config.feeBasisPoints,
+      stripe: config.stripe,
       allowedHosts: allowedHosts(config, publicUrl),
       allowedOrigins: config.allowedOrigins,
       allowEndpoint: (url) => config.allowPrivateEndpoints || demo?.allows(url) === true,
+      runsJobs: true,
       log,
     });
     // The gateway stops before the socket, over which running calls still answer, and before the demo's agents,

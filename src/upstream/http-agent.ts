@@ -69,7 +69,9 @@ function outcomeOfDone(event: EventSourceMessage): UpstreamOutcome {
   if (!isJsonObject(frame) || frame['output'] === undefined) return invalid('the done frame has no output');
   if (frame['usage'] === undefined || frame['usage'] === null)
     return { kind: 'answer', output: frame['output'] };
-  const usage = isJsonObject(frame['usage']) ? parseUsage(frame['usage']['quantity']) : undefined;
+  const usage = isJsonObject(frame['usage'])
+    ? parseUsage(frame['usage']['quantity'], frame['usage']['unit'])
+    : undefined;
   return usage ? { kind: 'answer', output: frame['output'], usage } : invalid(USAGE_INVALID);
 }
 

@@ -1,8 +1,9 @@
-import { hash, sign, verify } from 'node:crypto';
+import { hash, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { systemClock } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
 import { invariant } from '../base/invariant.ts';
+import type { Sign } from '../base/signer.ts';
 
 /** The call a request belongs to. Both ids are ours. */
 export type CallIdentity = { callId: string; requestId: string };
@@ -17,16 +18,9 @@ export type RequestSigner = (
 /**
  * Signs requests to agents with Ed25519 (RFC 9421), over the method, the URL, the body's digest (RFC 9530), its
  * type and the two ids. An agent that has our JWKS knows that the call is ours, meant for it, whole and recent.
- * A signature costs about 40 µs of CPU, nearly all of it inside OpenSSL, so it is made on a thread of the pool:
- * the event loop is what a busy gateway runs out of first.
  */
-export function createRequestSigner(options: {
-  keyId: string;
-  privateKey: KeyObject;
-  clock?: Clock;
-}): RequestSigner {
-  const { keyId, privateKey, clock = systemClock } = options;
-  invariant(privateKey.asymmetricKeyType === 'ed25519', 'requests are signed with an Ed25519 key');
+export function createRequestSigner(options: { keyId: string; sign: Sign; clock?: Clock }): RequestSigner {
+  const { keyId, sign, clock = systemClock } = options;
   // A structured-field string (RFC 8941 section 3.3.3) without anything that needs an escape.
   invariant(/^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/.test(keyId), 'a key id is plain ASCII without quotes');
   const paramsEnd = `;keyid="${keyId}";alg="ed25519"`;
@@ -35,19 +29,13 @@ export function createRequestSigner(options: {
     const digest = contentDigest(body);
     const params = `${COVERED};created=${Math.floor(clock.now() / 1_000)}${paramsEnd}`;
     const base = signatureBase('POST', url, digest, JSON_TYPE, identity, params);
-    const signature = (await signOnThread(Buffer.from(base), privateKey)).toString('base64');
+    const signature = (await sign(base)).toString('base64');
     return {
       'content-digest': digest,
       'signature-input': `${LABEL}=${params}`,
       signature: `${LABEL}=:${signature}:`,
     };
   };
-}
-
-function signOnThread(data: Buffer, privateKey: KeyObject): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    sign(null, data, privateKey, (error, signature) => (error ? reject(error) : resolve(signature)));
-  });
 }
 
 /** The headers that tell an agent which call this is, signed when there is a signer. */

@@ -33,7 +33,7 @@ export function outcomeOfToolResult(result: JsonObject): UpstreamOutcome {
   const meta = result['_meta'];
   const reported = isJsonObject(meta) ? meta['xyz.sentinel/usage'] : undefined;
   if (reported === undefined) return { kind: 'answer', output, content };
-  const usage = isJsonObject(reported) ? parseUsage(reported['quantity']) : undefined;
+  const usage = isJsonObject(reported) ? parseUsage(reported['quantity'], reported['unit']) : undefined;
   return usage ? { kind: 'answer', output, content, usage } : invalid(USAGE_INVALID);
 }
 

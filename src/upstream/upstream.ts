@@ -26,8 +26,11 @@ export type UpstreamRequest = {
 /** A content block of an MCP tool result (text, image, audio, resource, resource_link), passed on unchanged. */
 export type ContentBlock = JsonObject & { type: string };
 
-/** What a metered agent says it used, in its own unit, as a decimal string of at most six places. */
-export type Usage = { quantity: string };
+/**
+ * What a metered agent says it used, as a decimal string of at most six places. `unit` is what it says it
+ * counted, if it says so.
+ */
+export type Usage = { quantity: string; unit?: string };
 
 /** How the agent's side ended. Failures are answers too: `invoke` never throws for what an agent does. */
 export type UpstreamOutcome =

@@ -5,7 +5,9 @@ import { measureCatalogue } from './catalogue.ts';
 import { measureLedger } from './ledger.ts';
 import { measureProxyStart } from './proxy-start.ts';
 import { report, type Figure } from './report.ts';
+import { measureStatement } from './statement.ts';
 import { measureStreams } from './streams.ts';
+import { measureWebhooks } from './webhooks.ts';
 
 // npm run bench [-- --only calls,ledger] [--rounds N] [--seconds N] [--json FILE]
 const { values } = parseArgs({
@@ -23,6 +25,8 @@ const sections: Record<string, () => Promise<Figure[]>> = {
   catalogue: () => measureCatalogue(options),
   streams: () => measureStreams(),
   proxy: () => measureProxyStart(),
+  webhooks: () => measureWebhooks(options),
+  statement: () => measureStatement(),
 };
 const chosen = values.only?.split(',') ?? Object.keys(sections);
 

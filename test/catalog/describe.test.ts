@@ -13,15 +13,25 @@ const metered = { '/pricing': { model: 'per_unit', unit: 'page', credits_per_uni
 
 it('the price line has its fixed form', () => {
   assert.equal(
-    formatPriceLine(sampleAgent()),
+    formatPriceLine(sampleAgent({ '/pricing/free_tier_calls': undefined })),
     'Cost: 15 credits ($0.15) per successful call; failed calls are free. Trust 87/100. Timeout 45 s.',
   );
   assert.equal(
     formatPriceLine(sampleAgent(metered)),
     'Cost: 0.5 credits ($0.005) per page, at most 10 credits ($0.10) a call; failed calls are free. Trust 87/100. Timeout 45 s.',
   );
-  assert.match(formatPriceLine(sampleAgent({ '/endpoint/timeout_ms': 1500 })), /Timeout 1\.5 s\.$/);
-  assert.match(formatPriceLine(sampleAgent({ '/endpoint/timeout_ms': undefined })), /Timeout 30 s\.$/);
+  const timeout = (ms: number | undefined): string =>
+    formatPriceLine(sampleAgent({ ...metered, '/endpoint/timeout_ms': ms }));
+  assert.match(timeout(1500), /Timeout 1\.5 s\.$/);
+  assert.match(timeout(undefined), /Timeout 30 s\.$/);
+});
+
+it('free calls are told behind the price line', () => {
+  const lineOf = (calls: number): string =>
+    formatPriceLine(sampleAgent({ '/pricing/free_tier_calls': calls }));
+  assert.ok(lineOf(1).endsWith('Timeout 45 s. The first call a month is free.'));
+  assert.ok(lineOf(5).endsWith('Timeout 45 s. The first 5 calls a month are free.'));
+  assert.ok(lineOf(0).endsWith('Timeout 45 s.'));
 });
 
 it("a tool's description is the seller's words and ends in the price line", () => {
@@ -40,7 +50,7 @@ it('a summary says what an agent costs and does, with amounts as strings', () =>
     seller_name: 'Acme Documents',
     trust_score: 87,
     badge: 'standard',
-    price: { model: 'per_call', credits_per_call: '15', usd: '0.15', free_tier_calls: 0 },
+    price: { model: 'per_call', credits_per_call: '15', usd: '0.15', free_tier_calls: 2 },
     category: 'document-analysis',
     tags: ['pdf', 'summary'],
     version: '2.1.0',

@@ -224,7 +224,7 @@ test('movements come as CSV when asked for, and the next page is in the Link hea
   });
   assert.match(first.headers.get('content-type') ?? '', /^text\/csv/);
   const lines = first.text.split('\r\n');
-  assert.equal(lines[0], 'id,type,credits,agent_id,key_id,description,created_at');
+  assert.equal(lines[0], 'id,type,credits,agent_id,key_id,description,created_at,subject');
   assert.match(lines[1] ?? '', /^call_\w+,settle,-5,agt_alpha_v1,/);
   const next = /<([^>]+)>; rel="next"/.exec(first.headers.get('link') ?? '')?.[1];
   const path = (next ?? '').slice(rest.url.length);

@@ -7,6 +7,7 @@ import { newId } from '../../src/base/ids.ts';
 import { silentLog, type Log } from '../../src/base/log.ts';
 import { parseCredits } from '../../src/base/money.ts';
 import { issueKey, type KeyWish } from '../../src/calls/issue-key.ts';
+import type { StripeOptions } from '../../src/billing/stripe.ts';
 import type { Manifest } from '../../src/catalog/agent.ts';
 import { publishAgent } from '../../src/catalog/publish.ts';
 import { verifyAgent } from '../../src/catalog/standing.ts';
@@ -46,7 +47,7 @@ export type RestGateway = {
 };
 
 export async function startRestGateway(
-  options: { log?: Log; publicUrl?: string; allowedOrigins?: string[] } = {},
+  options: { log?: Log; publicUrl?: string; allowedOrigins?: string[]; stripe?: StripeOptions } = {},
 ): Promise<RestGateway> {
   const log = options.log ?? silentLog;
   const database = await createTestDatabase();
@@ -64,6 +65,7 @@ export async function startRestGateway(
     publicUrl: options.publicUrl ?? url,
     signingKeyPem: newSigningKeyPem(),
     feeBasisPoints: 300n,
+    stripe: options.stripe,
     allowedHosts: [],
     allowedOrigins: options.allowedOrigins ?? ['https://app.example.com'],
     allowEndpoint: (endpoint) => endpoint.hostname === '127.0.0.1',
@@ -129,7 +131,7 @@ async function sendTo(url: string, method: string, path: string, send: Send): Pr
     ...(send.signal ? { signal: send.signal } : {}),
   });
   const text = await response.text();
-  const isJson = /json/.test(response.headers.get('content-type') ?? '');
+  const isJson = /json\b/.test(response.headers.get('content-type') ?? '');
   return {
     status: response.status,
     headers: response.headers,

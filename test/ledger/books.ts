@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import pg from 'pg';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -26,6 +26,8 @@ export type World = {
   fees: bigint;
   buyers: bigint[];
   meters: bigint[];
+  /** Of whole balances, by buyer. */
+  budgets: (bigint | undefined)[];
 };
 
 export type Caps = { day: bigint | null; month: bigint | null; total: bigint | null };
@@ -43,7 +45,8 @@ export type State = {
 export type Books = {
   url: string;
   client: pg.Client;
-  openWorld(buyers: bigint[], caps?: Caps[]): Promise<World>;
+  /** `caps` are of meters a key may have, `budgets` of the buyers' whole balances. */
+  openWorld(buyers: bigint[], caps?: Caps[], budgets?: (Caps | undefined)[]): Promise<World>;
   apply(world: World, batch: Batch): Promise<{ resolve: string; hold: string }>;
   grant(world: World, buyer: bigint, amount: bigint): Promise<void>;
   /** Lets the hold's expiry pass. */
@@ -54,7 +57,7 @@ export type Books = {
   close(): Promise<void>;
 };
 
-const APPLY = `SELECT * FROM ledger_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,'24 hours')`;
+const APPLY = `SELECT * FROM ledger_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,'24 hours')`;
 
 let counted = 0;
 
@@ -74,24 +77,30 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
   return {
     url: database.url,
     client,
-    openWorld: async (buyers, caps = []) => {
+    openWorld: async (buyers, caps = [], budgets = []) => {
       const organization = `org_${nextId()}`;
-      const { rows } = await client.query<{ world: (string | string[])[] }>(
-        'SELECT test_open_world($1, $2, $3, $4, $5) AS world',
+      const { rows } = await client.query<{ world: unknown[] }>(
+        'SELECT test_open_world($1, $2, $3, $4, $5, $6) AS world',
         [
           organization,
           buyers,
           caps.map((cap) => cap.day),
           caps.map((cap) => cap.month),
           caps.map((cap) => cap.total),
+          JSON.stringify(
+            budgets.map(
+              (cap) => cap && [cap.day, cap.month, cap.total].map((each) => each?.toString() ?? null),
+            ),
+          ),
         ],
       );
-      const [funding, seller, fees, ids, meters] = rows[0]!.world as [
+      const [funding, seller, fees, ids, meters, budgetIds] = rows[0]!.world as [
         string,
         string,
         string,
         string[],
         string[],
+        (string | null)[],
       ];
       return {
         organization,
@@ -100,6 +109,7 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
         fees: BigInt(fees),
         buyers: ids.map(BigInt),
         meters: meters.map(BigInt),
+        budgets: budgets.map((_, index) => (budgetIds[index] ? BigInt(budgetIds[index]) : undefined)),
       };
     },
     apply: async (world, { isRetry, resolve, hold }) => {
@@ -120,6 +130,8 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
         hold.map(() => 'agt_test_v1'),
         hold.some(({ meter }) => meter !== undefined),
         hold.map(({ meter }) => meter ?? 0n),
+        hold.map(() => null),
+        hold.map(() => null),
         claims.map(({ ord }) => ord),
         claims.map(({ key }) => key),
         claims.map(({ hash }) => hash),
@@ -142,17 +154,19 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
     },
     age: async (meter, days) => {
       await client.query('UPDATE spend_meters SET day = day - $2::int WHERE id = $1', [meter, days]);
-      await client.query('UPDATE ledger_holds SET metered_on = metered_on - $2::int WHERE meter_id = $1', [
-        meter,
-        days,
-      ]);
+      for (const [on, of] of [
+        ['metered_on', 'meter_id'],
+        ['budget_metered_on', 'budget_meter_id'],
+      ]) {
+        await client.query(`UPDATE ledger_holds SET ${on} = ${on} - $2::int WHERE ${of} = $1`, [meter, days]);
+      }
     },
     read: async (world) => {
       const { rows } = await client.query<{ state: RawState }>(
         'SELECT test_read_world($1, $2, $3) AS state',
         [
           [world.funding, world.seller, world.fees, ...world.buyers],
-          world.meters,
+          [...world.meters, ...world.budgets.filter((id) => id !== undefined)],
           `key_${world.organization}`,
         ],
       );
@@ -167,9 +181,13 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
 
 /** The text of the migration that makes one of the ledger's functions, ready to replace it. */
 export async function readFunction(name: string): Promise<string> {
-  const file = new URL('../../migrations/0001_ledger_functions.sql', import.meta.url);
-  const statements = (await readFile(file, 'utf8')).split('--> statement-breakpoint');
-  const found = statements.find((text) => text.includes(`CREATE FUNCTION ${name}(`));
+  const folder = new URL('../../migrations/', import.meta.url);
+  const files = (await readdir(folder)).filter((file) => file.endsWith('.sql')).sort();
+  const texts = await Promise.all(files.map((file) => readFile(new URL(file, folder), 'utf8')));
+  // The newest migration that makes it says how it is now.
+  const found = texts
+    .flatMap((text) => text.split('--> statement-breakpoint'))
+    .findLast((text) => text.includes(`CREATE FUNCTION ${name}(`));
   if (found === undefined) throw new Error(`The migration makes no function ${name}.`);
   return found.replace('CREATE FUNCTION', 'CREATE OR REPLACE FUNCTION');
 }
@@ -202,11 +220,11 @@ function stateOf(raw: RawState): State {
 
 // One round trip to open a world and one to read and check it: the properties do both thousands of times.
 const SUPPORT = `
-CREATE OR REPLACE FUNCTION test_open_world(p_org text, p_buyers bigint[], p_day bigint[], p_month bigint[], p_total bigint[])
+CREATE OR REPLACE FUNCTION test_open_world(p_org text, p_buyers bigint[], p_day bigint[], p_month bigint[], p_total bigint[], p_budgets jsonb)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   v_funding bigint; v_seller bigint; v_fees bigint; v_buyer bigint;
-  v_buyers bigint[] := '{}'; v_meters bigint[] := '{}';
+  v_buyers bigint[] := '{}'; v_meters bigint[] := '{}'; v_budgets bigint[] := '{}';
 BEGIN
   INSERT INTO organizations (id, name) VALUES (p_org, 'world');
   INSERT INTO ledger_accounts (organization_id, currency, kind) VALUES (p_org, 'test', 'funding') RETURNING id INTO v_funding;
@@ -222,7 +240,16 @@ BEGIN
     INSERT INTO spend_meters (cap_day, cap_month, cap_total) VALUES (p_day[i], p_month[i], p_total[i]) RETURNING id INTO v_buyer;
     v_meters := v_meters || v_buyer;
   END LOOP;
-  RETURN jsonb_build_array(v_funding, v_seller, v_fees, to_jsonb(v_buyers), to_jsonb(v_meters));
+  FOR i IN 1 .. jsonb_array_length(p_budgets) LOOP
+    v_buyer := NULL;
+    IF jsonb_typeof(p_budgets -> (i - 1)) = 'array' THEN
+      INSERT INTO spend_meters (cap_day, cap_month, cap_total)
+        SELECT (b ->> 0)::bigint, (b ->> 1)::bigint, (b ->> 2)::bigint FROM (SELECT p_budgets -> (i - 1) AS b) c RETURNING id INTO v_buyer;
+      UPDATE ledger_accounts SET meter_id = v_buyer WHERE id = v_buyers[i];
+    END IF;
+    v_budgets := v_budgets || v_buyer;
+  END LOOP;
+  RETURN jsonb_build_array(v_funding, v_seller, v_fees, to_jsonb(v_buyers), to_jsonb(v_meters), to_jsonb(v_budgets));
 END $$;
 
 CREATE OR REPLACE FUNCTION test_read_world(p_accounts bigint[], p_meters bigint[], p_key text) RETURNS jsonb LANGUAGE sql AS $$

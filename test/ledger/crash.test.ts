@@ -77,7 +77,7 @@ test('a batch that arrives after its retry and its settle opens no hold again', 
       idempotency: undefined,
     });
     assert.deepEqual(placed, { kind: 'placed' });
-    assert.deepEqual(await ledger.settle(callId, 60n, 1n), { kind: 'done' });
+    assert.equal((await ledger.settle(callId, 60n, 1n)).kind, 'done');
     assert.equal(proxy.counts.stall, 1);
     assert.equal(await proxy.release(), 1);
     const now = await books.read(world);

@@ -10,8 +10,8 @@ import { nextId, type Batch, type Books, type Caps, type HoldOp, type State, typ
 type Hold = {
   buyer: number;
   amount: bigint;
-  meter: number | undefined;
-  day: number;
+  /** The meters it is counted on, and the day each counted it under. */
+  counted: { index: number; day: number }[];
   lapsed: boolean;
   key?: string;
 };
@@ -30,7 +30,7 @@ export type Command =
 type WantedResolve = { pick: number; kind: 'settle' | 'refund' | 'expire'; charge: Near; fee: number };
 type WantedHold = {
   buyer: number;
-  near: 'balance' | 'day' | 'month' | 'total' | 'small';
+  near: 'balance' | 'day' | 'month' | 'total' | 'small' | 'budget day' | 'budget month' | 'budget total';
   part: Near;
   isMetered: boolean;
   key: number | undefined;
@@ -46,6 +46,13 @@ const METERS: Caps[] = [
   { day: 200n, month: 350n, total: 700n },
   { day: 60n, month: null, total: 80n },
 ];
+/** Of whole balances, by buyer: one beside the caps of its key, one by itself. */
+const BUDGETS: (Caps | undefined)[] = [
+  { day: 190n, month: 340n, total: 800n },
+  undefined,
+  { day: 50n, month: 70n, total: null },
+];
+const ALL_METERS: Caps[] = [...METERS, ...BUDGETS.filter((caps) => caps !== undefined)];
 
 const near: fc.Arbitrary<Near> = fc.record({
   eighths: fc.oneof({ weight: 3, arbitrary: fc.constant(8) }, fc.integer({ min: 0, max: 8 })),
@@ -54,7 +61,10 @@ const near: fc.Arbitrary<Near> = fc.record({
 
 const wantedHold: fc.Arbitrary<WantedHold> = fc.record({
   buyer: fc.nat(BUYERS - 1),
-  near: fc.constantFrom('balance', 'balance', 'day', 'month', 'total', 'small', 'small'),
+  near: fc.constantFrom(
+    ...(['balance', 'balance', 'day', 'month', 'total', 'small', 'small'] as const),
+    ...(['budget day', 'budget month', 'budget total'] as const),
+  ),
   part: near,
   isMetered: fc.boolean(),
   key: fc.option(fc.nat(KEYS - 1), { nil: undefined, freq: 3 }),
@@ -93,7 +103,7 @@ export const commands: fc.Arbitrary<Command[]> = fc.array(
       weight: 1,
       arbitrary: fc.record({
         kind: fc.constant('age' as const),
-        meter: fc.nat(METERS.length - 1),
+        meter: fc.nat(ALL_METERS.length - 1),
         days: fc.constantFrom(1, 2, 40),
       }),
     },
@@ -103,7 +113,7 @@ export const commands: fc.Arbitrary<Command[]> = fc.array(
 
 /** Plays the commands on a world of their own, and holds every code and every balance against the model. */
 export async function playCommands(books: Books, wanted: Command[]): Promise<void> {
-  const world = await books.openWorld(GRANTS, METERS);
+  const world = await books.openWorld(GRANTS, METERS, BUDGETS);
   const { rows } = await books.client.query<{ today: string }>(
     `SELECT (clock_timestamp() AT TIME ZONE 'utc')::date::text AS today`,
   );
@@ -136,7 +146,7 @@ export async function playCommands(books: Books, wanted: Command[]): Promise<voi
         break;
       }
       case 'age':
-        await books.age(world.meters[command.meter] ?? 0n, command.days);
+        await books.age(metersOf(world)[command.meter] ?? 0n, command.days);
         model.age(command.meter, command.days);
         break;
     }
@@ -148,7 +158,7 @@ export async function playCommands(books: Books, wanted: Command[]): Promise<voi
 
 function createModel(world: World, today: number) {
   const accounts: Account[] = GRANTS.map((posted) => ({ posted, held: 0n }));
-  const meters: Meter[] = METERS.map((caps) => ({
+  const meters: Meter[] = ALL_METERS.map((caps) => ({
     ...caps,
     at: today,
     usedDay: 0n,
@@ -166,6 +176,10 @@ function createModel(world: World, today: number) {
   const buyerAt = (index: number): Account => accounts[index] as Account;
   const available = (buyer: number): bigint => buyerAt(buyer).posted - buyerAt(buyer).held;
   const meterOf = (buyer: number): number | undefined => (buyer < METERS.length ? buyer : undefined);
+  const budgetOf = (buyer: number): number | undefined => {
+    const id = world.budgets[buyer];
+    return id === undefined ? undefined : metersOf(world).indexOf(id);
+  };
 
   /** A later day begins with nothing used in it. */
   function roll(index: number): Meter {
@@ -179,11 +193,12 @@ function createModel(world: World, today: number) {
   }
 
   function giveBack(hold: Hold, amount: bigint): void {
-    if (hold.meter === undefined) return;
-    const meter = roll(hold.meter);
-    meter.usedTotal -= amount;
-    if (monthOf(hold.day) === monthOf(meter.at)) meter.usedMonth -= amount;
-    if (hold.day === meter.at) meter.usedDay -= amount;
+    for (const { index, day } of hold.counted) {
+      const meter = roll(index);
+      meter.usedTotal -= amount;
+      if (monthOf(day) === monthOf(meter.at)) meter.usedMonth -= amount;
+      if (day === meter.at) meter.usedDay -= amount;
+    }
   }
 
   function resolve({ id, kind, charge, fee }: Batch['resolve'][number]): string {
@@ -206,6 +221,20 @@ function createModel(world: World, today: number) {
     return '1';
   }
 
+  /** The widest cap of the meter that this much more would pass. */
+  function capPassed(index: number | undefined, amount: bigint): string | undefined {
+    if (index === undefined) return undefined;
+    const meter = roll(index);
+    if (passes(meter.usedTotal + amount, meter.total)) return 't';
+    if (passes(meter.usedMonth + amount, meter.month)) return 'm';
+    return passes(meter.usedDay + amount, meter.day) ? 'd' : undefined;
+  }
+
+  /** Every meter a batch names is brought to today, whether its holds are placed or not. */
+  function rollNamed(meter: number | undefined, buyer: number): void {
+    for (const index of [meter, budgetOf(buyer)]) if (index !== undefined) roll(index);
+  }
+
   function place(op: HoldOp, buyer: number, isRetry: boolean): string {
     const open = holds.get(op.id);
     const done = ended.get(op.id);
@@ -218,11 +247,12 @@ function createModel(world: World, today: number) {
     if (key !== undefined && claims.has(key)) return 'k';
     if (op.amount > available(buyer)) return '0';
     const index = op.meter === undefined ? undefined : meterOf(buyer);
-    if (index !== undefined) {
-      const meter = roll(index);
-      if (passes(meter.usedTotal + op.amount, meter.total)) return 't';
-      if (passes(meter.usedMonth + op.amount, meter.month)) return 'm';
-      if (passes(meter.usedDay + op.amount, meter.day)) return 'd';
+    // The caps of the key come first, and nothing is counted on them when the budget refuses.
+    const refused = capPassed(index, op.amount) ?? capPassed(budgetOf(buyer), op.amount)?.toUpperCase();
+    if (refused !== undefined) return refused;
+    const counted = [index, budgetOf(buyer)].filter((each) => each !== undefined);
+    for (const each of counted) {
+      const meter = roll(each);
       meter.usedDay += op.amount;
       meter.usedMonth += op.amount;
       meter.usedTotal += op.amount;
@@ -232,8 +262,7 @@ function createModel(world: World, today: number) {
     holds.set(op.id, {
       buyer,
       amount: op.amount,
-      meter: index,
-      day: today,
+      counted: counted.map((each) => ({ index: each, day: today })),
       lapsed: false,
       ...(key === undefined ? {} : { key }),
     });
@@ -277,8 +306,7 @@ function createModel(world: World, today: number) {
         claim: key === undefined ? undefined : { key, hash: 'h' },
       };
       made.hold.push(order);
-      // Every meter a batch names is brought to today, whether its holds are placed or not.
-      if (index !== undefined) roll(index);
+      rollNamed(index, wanted.buyer);
       holdCodes += place(order, wanted.buyer, isRetry);
     }
     return { batch: made, codes: { resolve: resolveCodes, hold: holdCodes } };
@@ -286,13 +314,15 @@ function createModel(world: World, today: number) {
 
   function limitOf(wanted: WantedHold, index: number | undefined): bigint {
     const free = available(wanted.buyer);
-    const meter = index === undefined ? undefined : meters[index];
+    const [first = '', second] = wanted.near.split(' ');
+    const capped = second === undefined ? index : budgetOf(wanted.buyer);
+    const meter = capped === undefined ? undefined : meters[capped];
     if (wanted.near === 'small') return free < 8n ? free : free / 8n;
     if (wanted.near === 'balance' || !meter) return free;
     const [cap, used] =
-      wanted.near === 'day'
+      (second ?? first) === 'day'
         ? [meter.day, meter.usedDay]
-        : wanted.near === 'month'
+        : (second ?? first) === 'month'
           ? [meter.month, meter.usedMonth]
           : [meter.total, meter.usedTotal];
     return cap === null ? free : cap - used;
@@ -302,8 +332,8 @@ function createModel(world: World, today: number) {
     batch,
     again: (sent: Batch) => {
       const resolveCodes = sent.resolve.map(resolve).join('');
-      for (const { meter } of sent.hold) {
-        if (meter !== undefined) roll(world.meters.indexOf(meter));
+      for (const { meter, buyer } of sent.hold) {
+        rollNamed(meter === undefined ? undefined : world.meters.indexOf(meter), world.buyers.indexOf(buyer));
       }
       const hold = sent.hold.map((op) => place(op, world.buyers.indexOf(op.buyer), true)).join('');
       return { resolve: resolveCodes, hold };
@@ -321,7 +351,9 @@ function createModel(world: World, today: number) {
     },
     age: (index: number, days: number) => {
       (meters[index] as Meter).at -= days;
-      for (const hold of holds.values()) if (hold.meter === index) hold.day -= days;
+      for (const { counted } of holds.values()) {
+        for (const each of counted) if (each.index === index) each.day -= days;
+      }
     },
     state: (): State => ({
       accounts: Object.fromEntries([
@@ -331,7 +363,7 @@ function createModel(world: World, today: number) {
         ...world.buyers.map((id, index): [string, Account] => [String(id), { ...buyerAt(index) }]),
       ]),
       meters: Object.fromEntries(
-        world.meters.map((id, index) => {
+        metersOf(world).map((id, index) => {
           const { usedDay, usedMonth, usedTotal } = meters[index] as Meter;
           return [String(id), { day: usedDay, month: usedMonth, total: usedTotal }];
         }),
@@ -340,6 +372,11 @@ function createModel(world: World, today: number) {
       faults: [],
     }),
   };
+}
+
+/** The meters of keys, then those of balances. */
+function metersOf(world: World): bigint[] {
+  return [...world.meters, ...world.budgets.filter((id) => id !== undefined)];
 }
 
 function passes(used: bigint, cap: bigint | null): boolean {

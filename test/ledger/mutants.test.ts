@@ -190,8 +190,73 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'the total cap is not looked at where holds are contested',
-    from: 'v_meter.used_total + r.amount > v_meter.cap_total',
-    to: 'false',
+    from: `v_meter.used_total + r.amount > v_meter.cap_total THEN 't'`,
+    to: `false THEN 't'`,
+  },
+  {
+    title: 'the total cap is not looked at on the fast path',
+    from: `OR m.used_total + n.need > m.cap_total;`,
+    to: ';',
+  },
+  ...(['total', 'month', 'day'] as const).map((cap) => ({
+    title: `the ${cap} cap of a budget can be passed by one`,
+    from: `v_meter.used_${cap} + r.amount > v_meter.cap_${cap} THEN '${cap.charAt(0).toUpperCase()}'`,
+    to: `v_meter.used_${cap} + r.amount > v_meter.cap_${cap} + 1 THEN '${cap.charAt(0).toUpperCase()}'`,
+  })),
+  {
+    title: 'no balance has a budget',
+    from: 'IF v_budgeted AND cardinality(h_id) > 0 THEN',
+    to: 'IF false THEN',
+  },
+  {
+    title: 'a budget is looked at only where a key has caps as well',
+    from: 'IF p_metered OR v_budgeted THEN',
+    to: 'IF p_metered THEN',
+  },
+  {
+    title: 'a budget begins anew only where a key has caps as well',
+    from: 'IF p_metered OR v_budgeted OR g_meter IS NOT NULL THEN',
+    to: 'IF p_metered OR g_meter IS NOT NULL THEN',
+  },
+  {
+    title: 'the windows of a budget never begin anew',
+    from: '|| h_meter || h_budget, 0)',
+    to: '|| h_meter, 0)',
+  },
+  {
+    title: 'a refund gives nothing back to the budget',
+    from: 'SELECT array_agg(amount - charge) FROM resolved WHERE budget_meter_id',
+    to: 'SELECT array_agg(0::bigint) FROM resolved WHERE budget_meter_id',
+  },
+  {
+    title: 'the whole hold goes back to the budget, charged or not',
+    from: 'SELECT array_agg(amount - charge) FROM resolved WHERE budget_meter_id',
+    to: 'SELECT array_agg(amount) FROM resolved WHERE budget_meter_id',
+  },
+  {
+    title: 'a hold is given back to the budget where the key counted it',
+    from: 'SELECT array_agg(budget_metered_on) FROM',
+    to: 'SELECT array_agg(coalesce(metered_on, budget_metered_on)) FROM',
+  },
+  {
+    title: 'a hold is given back to the budget where our clock says, not where it was counted',
+    from: '(SELECT m.day FROM spend_meters m WHERE m.id = budget)',
+    to: 'v_today',
+  },
+  {
+    title: 'a budget with room lets a hold through that the key refuses',
+    from: `IF v_code = '1' AND r.budget <> 0 THEN`,
+    to: 'IF r.budget <> 0 THEN',
+  },
+  {
+    title: 'a contested hold is not counted on its budget',
+    from: 'WHERE id IN (r.meter, r.budget);',
+    to: 'WHERE id = r.meter;',
+  },
+  {
+    title: 'a contested hold is counted on the budget alone',
+    from: 'WHERE id IN (r.meter, r.budget);',
+    to: 'WHERE id = r.budget;',
   },
   {
     title: 'a contested hold is not counted on its meter',

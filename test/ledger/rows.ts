@@ -11,23 +11,28 @@ import { nextId, type Batch, type Books, type Caps, type World } from './books.t
  *   lapse ID         the hold's expiry passes
  *   sweep N          up to N holds past their expiry are refunded; the code is how many of this row's were
  *   days N           so many days pass for the key's meter
+ *   budget-days N    the same for the buyer's budget
  *   free-in-time K   the idempotency key's 24 hours pass
  *   grant AMOUNT     to the buyer
  *
- * State: `buyer POSTED/HELD`, `other POSTED/HELD`, `seller N`, `fees N`, `meter DAY/MONTH/TOTAL`, `keys K,K`.
+ * State: `buyer POSTED/HELD`, `other POSTED/HELD`, `seller N`, `fees N`, `meter DAY/MONTH/TOTAL`,
+ * `budget DAY/MONTH/TOTAL`, `keys K,K`.
  */
 export type Row = {
   title: string;
   buyer: bigint;
   other?: bigint;
   caps?: Partial<Caps>;
+  /** Of the buyer's whole balance. */
+  budget?: Partial<Caps>;
   steps: [asked: string, codes: string, state?: string][];
 };
 
 /** Plays a row; throws at the first step that ends otherwise. The books must be right after each. */
 export async function playRow(books: Books, row: Row): Promise<void> {
   const caps = row.caps ? [{ day: null, month: null, total: null, ...row.caps }] : [];
-  const world = await books.openWorld([row.buyer, row.other ?? 0n], caps);
+  const budget = row.budget && { day: null, month: null, total: null, ...row.budget };
+  const world = await books.openWorld([row.buyer, row.other ?? 0n], caps, budget ? [budget] : []);
   const ids = new Map<string, string>();
   const idOf = (name: string): string => {
     const id = ids.get(name) ?? nextId();
@@ -59,6 +64,9 @@ async function step(
       return '';
     case 'days':
       await books.age(meterOf(world), Number(name));
+      return '';
+    case 'budget-days':
+      await books.age(budgetOf(world), Number(name));
       return '';
     case 'grant':
       await books.grant(world, buyerOf(world, 0), BigInt(name));
@@ -112,7 +120,7 @@ function parseBatch(asked: string, world: World, idOf: (name: string) => string)
 function render(now: Awaited<ReturnType<Books['read']>>, world: World, like: string): string {
   const account = (id: bigint) => now.accounts[String(id)] ?? { posted: -1n, held: -1n };
   const balance = (id: bigint): string => `${account(id).posted}/${account(id).held}`;
-  return [...like.matchAll(/(buyer|other|seller|fees|meter|keys) \S+/g)]
+  return [...like.matchAll(/(buyer|other|seller|fees|meter|budget|keys) \S+/g)]
     .map(([, name = '']) => {
       switch (name) {
         case 'buyer':
@@ -123,9 +131,10 @@ function render(now: Awaited<ReturnType<Books['read']>>, world: World, like: str
           return `seller ${account(world.seller).posted}`;
         case 'fees':
           return `fees ${account(world.fees).posted}`;
-        case 'meter': {
-          const meter = now.meters[String(meterOf(world))];
-          return `meter ${meter?.day}/${meter?.month}/${meter?.total}`;
+        case 'meter':
+        case 'budget': {
+          const meter = now.meters[String(name === 'meter' ? meterOf(world) : budgetOf(world))];
+          return `${name} ${meter?.day}/${meter?.month}/${meter?.total}`;
         }
         default:
           return `keys ${now.claims.join(',') || 'none'}`;
@@ -143,6 +152,12 @@ function buyerOf(world: World, index: number): bigint {
 function meterOf(world: World): bigint {
   const id = world.meters[0];
   invariant(id !== undefined, 'the row has a meter');
+  return id;
+}
+
+function budgetOf(world: World): bigint {
+  const [id] = world.budgets;
+  invariant(id !== undefined, 'the row has a budget');
   return id;
 }
 
@@ -489,6 +504,174 @@ export const ROWS: Row[] = [
       ['hold b 20 metered', '1', 'meter 30/30/30'],
       ['refund a', '1', 'meter 20/20/20'],
       ['refund b', '1', 'meter 0/0/0'],
+    ],
+  },
+  {
+    title: 'a budget counts every hold of the balance, metered or not, and no other balance',
+    buyer: 1_000n,
+    other: 1_000n,
+    caps: {},
+    budget: { day: 100n },
+    steps: [
+      ['hold a 60, hold b 30 metered, hold c 500 by other', '111', 'meter 30/30/30 budget 90/90/90'],
+      ['hold d 11, hold e 11 metered, hold f 10', 'DD1', 'meter 30/30/30 budget 100/100/100 buyer 1000/100'],
+      ['settle a 25 1, refund b', '11', 'meter 0/0/0 budget 35/35/35'],
+      ['hold g 66', 'D'],
+      ['hold h 65', '1', 'budget 100/100/100'],
+    ],
+  },
+  ...(['day', 'month', 'total'] as const).map((cap) => ({
+    title: `at the ${cap} cap of a budget, a single micro-credit more is refused`,
+    buyer: 1_000n,
+    budget: { [cap]: 100n },
+    steps: [
+      ['hold a 101', cap.charAt(0).toUpperCase(), 'budget 0/0/0 buyer 1000/0'],
+      ['hold b 100', '1', 'budget 100/100/100'],
+      ['hold c 1', cap.charAt(0).toUpperCase(), 'budget 100/100/100 buyer 1000/100'],
+      ['hold d 0', '1'],
+    ] as Row['steps'],
+  })),
+  {
+    title: 'the widest cap of a budget that is passed is named, after those of the key and after the balance',
+    buyer: 150n,
+    caps: { total: 140n },
+    budget: { day: 100n, month: 110n, total: 120n },
+    steps: [
+      ['hold a 151 metered', '0'],
+      ['hold b 141 metered', 't'],
+      ['hold c 140 metered', 'T'],
+      ['hold d 120 metered', 'M'],
+      ['hold e 110 metered', 'D'],
+      ['hold f 100 metered', '1', 'meter 100/100/100 budget 100/100/100'],
+    ],
+  },
+  {
+    title: 'what the budget refuses is not counted on the key, and what the key refuses not on the budget',
+    buyer: 1_000n,
+    caps: { day: 50n },
+    budget: { day: 100n },
+    steps: [
+      [
+        'hold a 51 metered, hold b 60, hold c 41 metered, hold d 40 metered',
+        'd1D1',
+        'meter 40/40/40 budget 100/100/100',
+      ],
+      ['hold e 1 metered, hold f 1', 'DD', 'meter 40/40/40 budget 100/100/100 buyer 1000/100'],
+    ],
+  },
+  {
+    title: 'a hold too dear for the balance is counted nowhere',
+    buyer: 100n,
+    caps: { day: 1_000n },
+    budget: { day: 1_000n },
+    steps: [
+      [
+        'hold a 60 metered, hold b 41 metered, hold c 40 metered',
+        '101',
+        'meter 100/100/100 budget 100/100/100',
+      ],
+    ],
+  },
+  {
+    title:
+      'holds of a key and of the whole balance that fit one by one and not together are decided in order',
+    buyer: 1_000n,
+    caps: { month: 100n },
+    budget: { month: 150n },
+    steps: [
+      [
+        'hold a 100 metered, hold b 50, hold c 1, hold d 1 metered',
+        '11Mm',
+        'meter 100/100/100 budget 150/150/150',
+      ],
+    ],
+  },
+  {
+    title: 'what a batch gives back to a budget can be held in the same batch',
+    buyer: 1_000n,
+    budget: { total: 100n },
+    steps: [
+      ['hold a 60, hold b 40', '11', 'budget 100/100/100'],
+      ['refund a, settle b 30 0, hold c 71, hold d 70', '11T1', 'budget 100/100/100 buyer 970/70'],
+    ],
+  },
+  {
+    title: 'a sweep gives back to the budget',
+    buyer: 1_000n,
+    budget: { total: 100n },
+    steps: [
+      ['hold a 100', '1'],
+      ['lapse a', ''],
+      ['sweep 100', '1', 'budget 0/0/0 buyer 1000/0'],
+    ],
+  },
+  {
+    title: 'the windows of a budget and of a key begin anew each for itself',
+    buyer: 1_000n,
+    caps: { day: 100n, total: 500n },
+    budget: { day: 100n, month: 100n, total: 1_000n },
+    steps: [
+      ['hold a 100 metered', '1', 'meter 100/100/100 budget 100/100/100'],
+      ['budget-days 40', ''],
+      ['hold b 1 metered', 'd', 'meter 100/100/100 budget 0/0/100'],
+      ['hold c 30', '1', 'budget 30/30/130'],
+      ['days 40', ''],
+      ['hold d 70 metered', '1', 'meter 70/70/170 budget 100/100/200'],
+      ['refund a', '1', 'meter 70/70/70 budget 100/100/100'],
+      ['refund d, settle c 10 0', '11', 'meter 0/0/0 budget 10/10/10'],
+    ],
+  },
+  {
+    title: 'a budget of holds without a metered key begins anew as well',
+    buyer: 1_000n,
+    budget: { day: 100n },
+    steps: [
+      ['hold a 100', '1', 'budget 100/100/100'],
+      ['budget-days 40', ''],
+      ['hold b 100', '1', 'budget 100/100/200'],
+    ],
+  },
+  {
+    title: 'a hold that the key counted in another month than the budget is given back to each where it was',
+    buyer: 1_000n,
+    caps: { total: 500n },
+    budget: { day: 100n },
+    steps: [
+      ['hold a 100 metered', '1'],
+      ['days 40', ''],
+      ['hold b 0 metered', '1', 'meter 0/0/100 budget 100/100/100'],
+      ['refund a', '1', 'meter 0/0/0 budget 0/0/0'],
+    ],
+  },
+  {
+    title: 'a clock a little behind another process gives back to the budget where the hold was counted',
+    buyer: 1_000n,
+    budget: { day: 100n },
+    steps: [
+      ['hold a 10', '1', 'budget 10/10/10'],
+      ['budget-days -40', ''],
+      ['hold b 20', '1', 'budget 30/30/30'],
+      ['refund a', '1', 'budget 20/20/20'],
+      ['refund b', '1', 'budget 0/0/0'],
+    ],
+  },
+  {
+    title: 'a retried hold is not counted again on its budget',
+    buyer: 1_000n,
+    budget: { day: 100n },
+    steps: [
+      ['hold a 60', '1', 'budget 60/60/60'],
+      ['again hold a 60, hold b 40', '21', 'budget 100/100/100'],
+      ['again hold b 40, hold c 1', '2D', 'budget 100/100/100'],
+    ],
+  },
+  {
+    title: 'a hold a budget refuses leaves no claim on its idempotency key',
+    buyer: 100n,
+    budget: { day: 10n },
+    steps: [
+      ['hold a 11 key k1', 'D', 'keys none'],
+      ['hold b 10 key k1', '1', 'keys k1'],
     ],
   },
   {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Problem } from '../../src/base/problem.ts';
-import type { CallResult, Receipt } from '../../src/calls/call.ts';
+import type { Receipt } from '../../src/audit/receipts.ts';
+import type { CallResult } from '../../src/calls/call.ts';
 import { formatCallResult, formatToolResult } from '../../src/mcp/tool-result.ts';
 
 const RECEIPT: Receipt = {
@@ -17,6 +18,13 @@ const RECEIPT: Receipt = {
   fee: '0.15',
   started_at: '2026-01-01T00:00:00.000Z',
   ended_at: '2026-01-01T00:00:01.000Z',
+  input_hash: '11',
+  output_hash: '22',
+  manifest_hash: '33',
+  prev: '00',
+  seq: 1,
+  v: 1,
+  jws: 'a.b.c',
 };
 
 const IMAGE = { type: 'image', data: 'aGk=', mimeType: 'image/png', annotations: { priority: 1 } };

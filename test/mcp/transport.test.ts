@@ -218,6 +218,23 @@ test('an old session is its key’s alone, and a revoked key cannot use it any m
   stream.close();
 });
 
+test('a call over the old transport belongs to the session of its connection, unless it names one', async () => {
+  const stream = await openSession(buyer);
+  const sessionOf = async (meta: object): Promise<string | null> => {
+    await postTo(stream.endpoint, callBody('echo', meta), buyer);
+    const [, callId] = /"call_id":"call_([0-9a-f]{32})"/.exec(await stream.next()) ?? [];
+    await gateway.deps.recorder.flushed();
+    const { rows } = await gateway.database.pool.query<{ session: string | null }>(
+      'SELECT session FROM calls WHERE id = $1::uuid',
+      [callId],
+    );
+    return rows[0]?.session ?? null;
+  };
+  assert.equal(await sessionOf({}), new URL(stream.endpoint).searchParams.get('sessionId'));
+  assert.equal(await sessionOf({ 'xyz.sentinel/session': 'run 7' }), 'run 7');
+  stream.close();
+});
+
 test('the filters an old session was opened with bind its calls', async () => {
   const stream = await openSession(buyer, '?min_trust_score=95');
   const before = seller.requests;

@@ -24,6 +24,7 @@ const DEFAULTS: Config = {
   redisUrl: undefined,
   signingKeyPem: undefined,
   feeBasisPoints: 300n,
+  stripe: undefined,
   allowPrivateEndpoints: false,
   allowedHosts: [],
   allowedOrigins: [],

@@ -3,13 +3,16 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
+import { createReceipts } from '../../src/audit/receipts.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { newId } from '../../src/base/ids.ts';
 import { silentLog, type Log } from '../../src/base/log.ts';
 import { parseCredits } from '../../src/base/money.ts';
 import type { CallDeps, EndedCall } from '../../src/calls/deps.ts';
 import { issueKey, type KeyWish } from '../../src/calls/issue-key.ts';
+import { createFreeCalls } from '../../src/calls/free-calls.ts';
 import { createLedgerAccounts } from '../../src/calls/ledger-accounts.ts';
+import { createPriceListings } from '../../src/calls/price-listings.ts';
 import { createCallRecorder } from '../../src/calls/records.ts';
 import { createCallResults } from '../../src/calls/results.ts';
 import { createRunningCalls } from '../../src/calls/running-calls.ts';
@@ -26,6 +29,7 @@ import { createLedger } from '../../src/ledger/ledger.ts';
 import { DEFAULT_TIMING, type Timing } from '../../src/mcp/pulse.ts';
 import { mcpRoutes } from '../../src/mcp/routes.ts';
 import { createUpstream } from '../../src/upstream/node-upstream.ts';
+import { testKey } from './signing.ts';
 import { createTestDatabase } from './database.ts';
 
 /** A key to call with, and where its organization's money is. */
@@ -67,10 +71,13 @@ export async function startTestGateway(
     catalog,
     ledger,
     accounts: createLedgerAccounts(database.db),
+    prices: createPriceListings(database),
+    freeCalls: createFreeCalls(database.db),
     gate: createMemoryGate(clock),
     upstream,
     recorder: createCallRecorder(database, log),
     results: createCallResults(database.db, () => true),
+    receipts: createReceipts(database.db, testKey),
     running: createRunningCalls(),
     feeBasisPoints: 300n,
     clock,

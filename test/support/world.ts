@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { createReceipts } from '../../src/audit/receipts.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { newId } from '../../src/base/ids.ts';
 import { invariant } from '../../src/base/invariant.ts';
@@ -10,8 +11,10 @@ import { parseCredits } from '../../src/base/money.ts';
 import type { CallResult, PaidCallRequest } from '../../src/calls/call.ts';
 import type { CallDeps } from '../../src/calls/deps.ts';
 import { issueKey, type KeyWish } from '../../src/calls/issue-key.ts';
+import { createFreeCalls } from '../../src/calls/free-calls.ts';
 import { createLedgerAccounts } from '../../src/calls/ledger-accounts.ts';
 import { handlePaidCall } from '../../src/calls/paid-call.ts';
+import { createPriceListings } from '../../src/calls/price-listings.ts';
 import { createCallRecorder, findCall, type CallView } from '../../src/calls/records.ts';
 import { createCallResults } from '../../src/calls/results.ts';
 import { createRunningCalls } from '../../src/calls/running-calls.ts';
@@ -28,6 +31,7 @@ import { findAccount, grantCredits } from '../../src/ledger/accounts.ts';
 import { createLedger } from '../../src/ledger/ledger.ts';
 import { createUpstream } from '../../src/upstream/node-upstream.ts';
 import { createTestDatabase } from './database.ts';
+import { testKey } from './signing.ts';
 
 /** One request that reached the seller and waits for what the test says. */
 export type Visit = {
@@ -88,10 +92,13 @@ export async function openWorld(): Promise<World> {
       database: own,
       ledger,
       accounts: createLedgerAccounts(own.db),
+      prices: createPriceListings(own),
+      freeCalls: createFreeCalls(own.db),
       gate: createMemoryGate(systemClock),
       upstream,
       recorder: createCallRecorder(own, silentLog),
       results: createCallResults(own.db, () => true),
+      receipts: createReceipts(own.db, testKey),
       running: createRunningCalls(),
       feeBasisPoints: 300n,
       clock: systemClock,

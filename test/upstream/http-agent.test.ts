@@ -24,7 +24,8 @@ const whole = (...frames: string[]) => Buffer.concat([stream(...frames), Buffer.
 const json = { 'content-type': 'application/json' };
 const unreachable = 'unreachable: the connection was lost before the answer was whole';
 const notJson = 'output_invalid: the answer is not JSON';
-const badUsage = 'output_invalid: the usage is not a non-negative decimal of at most six places';
+const badUsage =
+  'output_invalid: the usage is not a non-negative decimal of at most six places, or its unit no text';
 
 /** What an agent does, and how the call ends: the outcome itself, or its kind and words. */
 const BEHAVIOURS: [does: string, says: Says, ends: UpstreamOutcome | string][] = [
@@ -158,6 +159,16 @@ const BEHAVIOURS: [does: string, says: Says, ends: UpstreamOutcome | string][] =
     'streams usage as a number',
     whole('event: done\ndata: {"output":1,"usage":{"quantity":2.5}}\n\n'),
     { kind: 'answer', output: 1, usage: { quantity: '2.5' } },
+  ],
+  [
+    'streams usage with its unit',
+    whole('event: done\ndata: {"output":1,"usage":{"quantity":2.5,"unit":"page"}}\n\n'),
+    { kind: 'answer', output: 1, usage: { quantity: '2.5', unit: 'page' } },
+  ],
+  [
+    'streams a usage whose unit is no text',
+    whole('event: done\ndata: {"output":1,"usage":{"quantity":2.5,"unit":1}}\n\n'),
+    badUsage,
   ],
   [
     'streams a usage that is none',

@@ -362,9 +362,17 @@ const MCP_BEHAVIOURS: [does: string, answers: Answers, ends: object | string][] 
     { kind: 'answer', output: { a: 1 }, content: [], usage: { quantity: '3' } },
   ],
   [
+    'reports usage with its unit',
+    result({
+      structuredContent: { a: 1 },
+      _meta: { 'xyz.sentinel/usage': { quantity: 3, unit: 'page' } },
+    }),
+    { kind: 'answer', output: { a: 1 }, content: [], usage: { quantity: '3', unit: 'page' } },
+  ],
+  [
     'reports a usage that is none',
     result({ structuredContent: { a: 1 }, _meta: { 'xyz.sentinel/usage': { quantity: -3 } } }),
-    'output_invalid: the usage is not a non-negative decimal of at most six places',
+    'output_invalid: the usage is not a non-negative decimal of at most six places, or its unit no text',
   ],
   ['says error without words', result({ content: [], isError: true }), 'agent_error: it reported an error'],
 ];

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { createSigner } from '../../src/identity/signer.ts';
 import { createRequestSigner, verifyRequestSignature } from '../../src/upstream/signature.ts';
 import type { SignedRequest } from '../../src/upstream/signature.ts';
 import { jsonAnswer, openUpstream, requestTo, startRawAgent } from './raw-agent.ts';
@@ -10,7 +11,8 @@ const { privateKey, publicKey } = generateKeyPairSync('ed25519');
 const NOW = 1_800_000_000_000;
 const at = (milliseconds: number) => ({ now: () => milliseconds, elapsed: () => 0 });
 const findKey = (keyId: string) => (keyId === 'gateway-1' ? publicKey : undefined);
-const signer = createRequestSigner({ keyId: 'gateway-1', privateKey, clock: at(NOW) });
+const sign64 = createSigner(privateKey);
+const signer = createRequestSigner({ keyId: 'gateway-1', sign: sign64, clock: at(NOW) });
 
 /** What an agent receives for a call that is signed at `NOW`. */
 async function receiveSigned(t: TestContext, protocol: 'http' | 'mcp'): Promise<SignedRequest[]> {
@@ -138,11 +140,9 @@ test('the signature base is the one of RFC 9421, so any implementation of it can
   });
 });
 
-test('a key that is not Ed25519, or a key id that would end its quotes, is refused when the gateway starts', () => {
-  const { privateKey: rsa } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  assert.throws(() => createRequestSigner({ keyId: 'k', privateKey: rsa }), /Ed25519/);
+test('a key id that would end its quotes is refused when the gateway starts', () => {
   for (const keyId of ['', 'a"b', 'a\\b', 'a\r\nb', 'ü']) {
-    assert.throws(() => createRequestSigner({ keyId, privateKey }), /plain ASCII/);
+    assert.throws(() => createRequestSigner({ keyId, sign: sign64 }), /plain ASCII/);
   }
   assert.equal(createPublicKey(privateKey).asymmetricKeyType, 'ed25519');
 });

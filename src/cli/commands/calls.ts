@@ -46,9 +46,10 @@ export function addCalls(program: Command, { environment }: Runtime): void {
     .action(async (id: string, options: { json?: boolean }) => {
       const call = await (await connect(environment)).calls.get(id);
       if (options.json) return printJson(call);
-      const { result, ...facts } = call;
+      const { result, dispute, ...facts } = call;
       printFacts([
         ...Object.entries(facts),
+        ['dispute', dispute === null ? null : `${dispute.dispute_id}, ${dispute.status}`],
         ['result', result === null ? 'not kept' : JSON.stringify(result.output)],
       ]);
     });

@@ -8,6 +8,7 @@ import { dataDirectory, findConnection, type Connection } from '../connection.ts
 import { CommandFailure, describeFailure } from '../describe-failure.ts';
 import { printJson, printTable } from '../print.ts';
 import type { Runtime } from '../program.ts';
+import { checkLedger } from './doctor-ledger.ts';
 
 /** `fix` says what to do, where something is wrong. */
 type Check = { name: string; ok: boolean; detail: string; fix?: string };
@@ -20,9 +21,15 @@ export function addDoctor(program: Command, { environment }: Runtime): void {
   addCommand(program, 'doctor', 'check this machine and the gateway it speaks to')
     .addHelpText(
       'after',
-      examples('sentinel doctor', 'SENTINEL_URL=https://… SENTINEL_API_KEY=sk_… sentinel doctor'),
+      examples(
+        'sentinel doctor',
+        'sentinel doctor --ledger',
+        'SENTINEL_URL=https://… SENTINEL_API_KEY=sk_… sentinel doctor',
+      ),
     )
-    .action(async (options: { json?: boolean }) => {
+    .option('--ledger', 'compare the books instead: balances, journal, holds, calls, receipts, Stripe')
+    .action(async (options: { json?: boolean; ledger?: boolean }) => {
+      if (options.ledger) return checkLedger(environment, options);
       const connection = await findConnection(environment);
       const checks = [
         checkNode(process.versions.node),

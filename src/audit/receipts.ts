@@ -1,0 +1,148 @@
+import { and, asc, eq, gte } from 'drizzle-orm';
+import { formatCredits, type Currency } from '../base/money.ts';
+import { invariant } from '../base/invariant.ts';
+import { uuidOfId } from '../base/ids.ts';
+import type { Db } from '../db/db.ts';
+import { createJwsSigner, type JwsKey } from './compact-jws.ts';
+import { receiptChains, receipts } from './tables.ts';
+
+/**
+ * What one call that had credits on hold cost and how it ended; a refund has one too, as the proof of not
+ * having been charged. Amounts are decimal credit strings, hashes lower-case hex SHA-256 over RFC 8785
+ * canonical JSON, times RFC 3339 in UTC.
+ */
+export type ReceiptPayload = {
+  agent_id: string;
+  agent_version: string | null;
+  call_id: string;
+  charged: string;
+  /** The problem code of a refund. */
+  code?: string;
+  currency: Currency;
+  ended_at: string;
+  fee: string;
+  held: string;
+  input_hash: string;
+  key_id: string;
+  manifest_hash: string | null;
+  organization_id: string;
+  outcome: 'settled' | 'refunded';
+  /** Null where there was no valid answer. */
+  output_hash: string | null;
+  /** SHA-256 of the payload before it in the chain of this organization and currency; 64 zeros for the first. */
+  prev: string;
+  /** 1, 2, 3 … along that chain. */
+  seq: number;
+  started_at: string;
+  v: 1;
+};
+
+/** A receipt as a client gets it. `jws` is RFC 7515 compact, EdDSA, over exactly the other members. */
+export type Receipt = ReceiptPayload & { jws: string };
+
+/** What is known of a receipt before it has its place in the chain. */
+export type ReceiptFacts = {
+  agentId: string;
+  agentVersion: string;
+  callId: string;
+  chargedMicros: bigint;
+  code: string | undefined;
+  currency: Currency;
+  endedAt: string;
+  feeMicros: bigint;
+  heldMicros: bigint;
+  inputHash: string;
+  keyId: string;
+  manifestHash: string;
+  organizationId: string;
+  outputHash: string | undefined;
+  startedAt: string;
+};
+
+/**
+ * The payload with the places `%1$s` for `prev` and `%2$s` for `seq`, as PostgreSQL's `format` fills them. The
+ * members are in the order of RFC 8785, so what is signed is canonical JSON without being sorted once more.
+ */
+export function receiptTemplate(facts: ReceiptFacts): string {
+  const code = facts.code === undefined ? '' : `"code":"${facts.code}",`;
+  const outcome = facts.code === undefined ? 'settled' : 'refunded';
+  const outputHash = facts.outputHash === undefined ? 'null' : `"${facts.outputHash}"`;
+  const text =
+    `{"agent_id":"${facts.agentId}","agent_version":"${facts.agentVersion}","call_id":"${facts.callId}",` +
+    `"charged":"${formatCredits(facts.chargedMicros)}",${code}"currency":"${facts.currency}",` +
+    `"ended_at":"${facts.endedAt}","fee":"${formatCredits(facts.feeMicros)}","held":"${formatCredits(facts.heldMicros)}",` +
+    `"input_hash":"${facts.inputHash}","key_id":"${facts.keyId}","manifest_hash":"${facts.manifestHash}",` +
+    `"organization_id":"${facts.organizationId}","outcome":"${outcome}","output_hash":${outputHash},` +
+    `"prev":"%1$s","seq":%2$s,"started_at":"${facts.startedAt}","v":1}`;
+  // Ids, versions, codes, hashes and times have no character that JSON or `format` reads as its own.
+  invariant(
+    /^[\x20-\x24\x26-\x5b\x5d-\x7e]*%1\$s","seq":%2\$s[\x20-\x24\x26-\x5b\x5d-\x7e]*$/.test(text),
+    'a receipt is plain',
+  );
+  return text;
+}
+
+/** The template with its place filled in: byte for byte what the database filed. */
+export function receiptPayload(template: string, place: { prev: string; seq: string }): string {
+  return template.replace('%1$s', place.prev).replace('%2$s', place.seq);
+}
+
+/** Where a chain of receipts ends: how many there are, and the SHA-256 of the last payload. */
+export type ChainEnd = { seq: number; head: string };
+
+/** Receipts as they leave the house. Each is signed when it is asked for, with the key of today. */
+export type Receipts = {
+  /** Signs a payload that is filed already. */
+  sign(payload: string): Promise<Receipt>;
+  /** The receipt of one call, signed again; undefined when the call never reached a hold. */
+  find(callId: string): Promise<Receipt | undefined>;
+  /** The same, when the call was paid from this balance. */
+  findOf(accountId: bigint, callId: string): Promise<Receipt | undefined>;
+  /** The chain of one balance in its order, beginning at a number. */
+  list(accountId: bigint, fromSeq: number, limit: number): Promise<Receipt[]>;
+  /** Undefined while the balance has no receipt. */
+  findEnd(accountId: bigint): Promise<ChainEnd | undefined>;
+};
+
+export const RECEIPT_TYP = 'sentinel-receipt+jws';
+
+/** `keyId` names the public half of the key `sign` uses, in our JWKS. */
+export function createReceipts(db: Db, key: JwsKey): Receipts {
+  const signJws = createJwsSigner(key, RECEIPT_TYP);
+
+  async function sign(payload: string): Promise<Receipt> {
+    return { ...(JSON.parse(payload) as ReceiptPayload), jws: await signJws(payload) };
+  }
+
+  return {
+    sign,
+    find: async (callId) => {
+      const uuid = uuidOfId('call', callId);
+      if (uuid === undefined) return undefined;
+      const [row] = await db.select().from(receipts).where(eq(receipts.callId, uuid));
+      return row && sign(row.payload);
+    },
+    findOf: async (accountId, callId) => {
+      const uuid = uuidOfId('call', callId);
+      if (uuid === undefined) return undefined;
+      const [row] = await db
+        .select()
+        .from(receipts)
+        .where(and(eq(receipts.callId, uuid), eq(receipts.accountId, accountId)));
+      return row && sign(row.payload);
+    },
+    list: async (accountId, fromSeq, limit) => {
+      const rows = await db
+        .select()
+        .from(receipts)
+        .where(and(eq(receipts.accountId, accountId), gte(receipts.seq, BigInt(fromSeq))))
+        .orderBy(asc(receipts.seq))
+        .limit(limit);
+      return Promise.all(rows.map(({ payload }) => sign(payload)));
+    },
+    findEnd: async (accountId) => {
+      const [row] = await db.select().from(receiptChains).where(eq(receiptChains.accountId, accountId));
+      return row && { seq: Number(row.seq), head: row.head.toString('hex') };
+    },
+  };
+}

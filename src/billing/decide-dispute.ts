@@ -1,0 +1,105 @@
+import { eq } from 'drizzle-orm';
+import { insertEvent } from '../audit/events.ts';
+import { invariant } from '../base/invariant.ts';
+import type { Tx } from '../db/db.ts';
+import {
+  lockAccounts,
+  noteCredits,
+  openAccount,
+  transfer,
+  type AccountKind,
+  type Transfer,
+} from '../ledger/accounts.ts';
+import { divideClaim, type Division } from './dispute-amounts.ts';
+import { claimOf, formatDispute, type Dispute } from './disputes.ts';
+import { disputes } from './tables.ts';
+
+/** Who decides, and how much of the claim the buyer gets back. */
+export type Decision = {
+  decidedBy: NonNullable<Dispute['decidedBy']>;
+  refundedMicros: bigint;
+  explanation: string;
+  now: Date;
+};
+
+/**
+ * Ends an open dispute that is locked: what is refunded goes back to the buyer, the fee on it included, and the
+ * rest to the seller. Every movement has its id from when the dispute was opened, so none can happen twice.
+ */
+export async function decideDispute(tx: Tx, dispute: Dispute, decision: Decision): Promise<Dispute> {
+  invariant(dispute.status === 'open', 'a dispute is decided once');
+  const { refundedMicros } = decision;
+  const division = divideClaim(claimOf(dispute), refundedMicros);
+  const decided = await markDecided(tx, dispute, decision);
+  for (const organizationId of new Set([decided.buyerId, decided.sellerId])) {
+    const { currency } = decided;
+    await insertEvent(tx, {
+      organizationId,
+      currency,
+      type: 'dispute.resolved',
+      data: formatDispute(decided),
+    });
+  }
+  // Of what the ledger decided on the spot, nothing but the refund was set aside.
+  const returnedMicros = decision.decidedBy === 'ledger' ? 0n : division.returnedMicros;
+  // Last, so that busy accounts are locked for as short as possible.
+  await moveCredits(tx, decided, { ...division, returnedMicros });
+  return decided;
+}
+
+async function markDecided(tx: Tx, dispute: Dispute, decision: Decision): Promise<Dispute> {
+  const [decided] = await tx
+    .update(disputes)
+    .set({
+      status: decision.refundedMicros > 0n ? 'refunded' : 'rejected',
+      decidedBy: decision.decidedBy,
+      refundedMicros: decision.refundedMicros,
+      explanation: decision.explanation,
+      decidedAt: decision.now,
+    })
+    .where(eq(disputes.id, dispute.id))
+    .returning();
+  invariant(decided, 'a dispute is never removed');
+  return decided;
+}
+
+async function moveCredits(tx: Tx, dispute: Dispute, division: Division): Promise<void> {
+  const { currency, buyerId, sellerId, callId: subject } = dispute;
+  const balance = { owner: buyerId, kind: 'balance' } as const;
+  const disputed = { owner: sellerId, kind: 'disputed' } as const;
+  const payable = { owner: sellerId, kind: 'payable' } as const;
+  const fees = { owner: null, kind: 'fees' } as const;
+  const open = (account: { owner: string | null; kind: AccountKind }): Promise<bigint> =>
+    openAccount(tx, account.owner, currency, account.kind);
+  const { reversalMicros, feeReversalMicros, returnedMicros } = division;
+  const rows = [
+    { uuid: dispute.reversalTxn, kind: 'reversal', from: disputed, to: balance, micros: reversalMicros },
+    {
+      uuid: dispute.feeReversalTxn,
+      kind: 'fee_reversal',
+      from: fees,
+      to: balance,
+      micros: feeReversalMicros,
+    },
+    {
+      uuid: dispute.returnTxn,
+      kind: 'dispute_rejected',
+      from: disputed,
+      to: payable,
+      micros: returnedMicros,
+    },
+  ] as const;
+  const movements: Transfer[] = [];
+  for (const { uuid, kind, from, to, micros } of rows) {
+    // An account is opened only for what goes to it: opening a new one keeps others that do the same waiting.
+    if (micros === 0n) continue;
+    const [debit, credit] = [await open(from), await open(to)];
+    movements.push({ uuid, kind, debit, credit, amountMicros: micros, subject });
+  }
+  await lockAccounts(
+    tx,
+    movements.flatMap(({ debit, credit }) => [debit, credit]),
+  );
+  for (const movement of movements) await transfer(tx, movement);
+  if (dispute.status === 'refunded') await noteCredits(tx, await open(balance));
+}

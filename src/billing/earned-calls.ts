@@ -1,0 +1,97 @@
+import { sql } from 'drizzle-orm';
+import type { Currency } from '../base/money.ts';
+import type { Db } from '../db/db.ts';
+import { findAccount } from '../ledger/accounts.ts';
+import { ledgerJournal } from '../ledger/tables.ts';
+import { disputableUntil } from './dispute-window.ts';
+import { disputes, earningReleases } from './tables.ts';
+
+export const EARNED_STATES = ['pending', 'available', 'disputed', 'reversed'] as const;
+/**
+ * Where the proceeds of one call are: `pending` while its buyer may dispute it, `disputed` while somebody has to
+ * decide that, `reversed` when all or some went back, else `available` (or paid out since).
+ */
+export type EarnedState = (typeof EARNED_STATES)[number];
+
+/** One settled call as its seller sees it. Price = fee + proceeds. */
+export type EarnedCall = {
+  /** The journal's order; what a page continues after. */
+  seq: bigint;
+  callUuid: string;
+  agentId: string;
+  settledAt: Date;
+  priceMicros: bigint;
+  feeMicros: bigint;
+  proceedsMicros: bigint;
+  /** Of the proceeds, what went back to the buyer. */
+  reversedMicros: bigint;
+  state: EarnedState;
+  /** When it becomes or became available; undefined where a dispute decides, or decided, that. */
+  releaseAt: Date | undefined;
+};
+
+export type EarnedPage = {
+  organizationId: string;
+  currency: Currency;
+  /** From this moment on. */
+  from: Date | undefined;
+  /** Up to and without this one. */
+  to: Date | undefined;
+  /** Only calls settled before this one. */
+  beforeSeq: bigint | undefined;
+  limit: number;
+};
+
+/** The calls of a seller's agents that were settled, newest first. */
+export async function listEarnedCalls(db: Db, page: EarnedPage): Promise<EarnedCall[]> {
+  const account = await findAccount(db, page.organizationId, page.currency, 'earnings');
+  if (account === undefined) return [];
+  const { rows } = await db.execute<Row>(sql`
+    SELECT j.seq, j.id, j.agent_id, j.created_at, j.amount, j.fee, coalesce(r.amount, 0)::bigint AS reversed,
+      CASE
+        WHEN d.status = 'open' THEN 'disputed'
+        WHEN r.amount > 0 THEN 'reversed'
+        WHEN b.amount = j.amount - j.fee THEN 'available'
+        WHEN j.created_at <= e.released_through THEN 'available'
+        ELSE 'pending' END AS state,
+      (d.status IS NULL OR d.status = 'rejected') AND b.amount IS DISTINCT FROM j.amount - j.fee AS is_by_date
+    FROM ${ledgerJournal} j
+    LEFT JOIN ${earningReleases} e ON e.account_id = j.credit
+    LEFT JOIN ${disputes} d ON d.call_id = j.id
+    LEFT JOIN ${ledgerJournal} r ON r.id = d.reversal_txn
+    LEFT JOIN ${ledgerJournal} b ON b.id = d.return_txn
+    WHERE j.credit = ${account} AND j.kind = 'settle' AND j.seq < ${page.beforeSeq ?? LAST_SEQ}
+      AND (${page.from?.toISOString() ?? null}::timestamptz IS NULL OR j.created_at >= ${page.from?.toISOString() ?? null})
+      AND (${page.to?.toISOString() ?? null}::timestamptz IS NULL OR j.created_at < ${page.to?.toISOString() ?? null})
+    ORDER BY j.seq DESC LIMIT ${page.limit}`);
+  return rows.map((row) => {
+    const settledAt = new Date(row.created_at);
+    const [priceMicros, feeMicros] = [BigInt(row.amount), BigInt(row.fee)];
+    return {
+      seq: BigInt(row.seq),
+      callUuid: row.id,
+      agentId: row.agent_id,
+      settledAt,
+      priceMicros,
+      feeMicros,
+      proceedsMicros: priceMicros - feeMicros,
+      reversedMicros: BigInt(row.reversed),
+      state: row.state,
+      releaseAt: row.is_by_date ? disputableUntil(settledAt) : undefined,
+    };
+  });
+}
+
+const LAST_SEQ = 9_223_372_036_854_775_807n;
+
+type Row = {
+  seq: string;
+  id: string;
+  agent_id: string;
+  created_at: string;
+  amount: string;
+  fee: string;
+  reversed: string;
+  state: EarnedState;
+  is_by_date: boolean;
+};

@@ -1,0 +1,229 @@
+import { insertEvent } from '../audit/events.ts';
+import { idOfUuid, newId, uuidOfId } from '../base/ids.ts';
+import { invariant } from '../base/invariant.ts';
+import { formatCredits, type Currency } from '../base/money.ts';
+import { Problem } from '../base/problem.ts';
+import type { Tx } from '../db/db.ts';
+import { findAccount, lockAccounts, openAccount, transfer } from '../ledger/accounts.ts';
+import { findChargedCall, findEarlierPurchase, type ChargedCall } from './charged-call.ts';
+import { decideDispute } from './decide-dispute.ts';
+import type { BillingDeps } from './deps.ts';
+import { partOf, sellersShare } from './dispute-amounts.ts';
+import { DISPUTE_WINDOW_MS, disputableUntil, lockPendingEarnings } from './dispute-window.ts';
+import { claimOf, findDisputeOfCall, formatDispute, type Dispute, type DisputeReason } from './disputes.ts';
+import { judgeByLedger, type Evidence, type Verdict } from './ledger-verdict.ts';
+import { disputes } from './tables.ts';
+
+/** How long a seller has to answer. Silence refunds: it is the seller who has the money. */
+export const ANSWER_MS = 72 * 60 * 60 * 1_000;
+
+/** What a buyer asks for. */
+export type Claim = {
+  callId: string;
+  reason: DisputeReason;
+  description: string;
+  /** Undefined: all that was charged. */
+  amountMicros: bigint | undefined;
+};
+
+export type Claimant = {
+  organizationId: string;
+  currency: Currency;
+  /** The balance the call has to have been paid from. */
+  balanceId: bigint;
+};
+
+/** The most a call of that version of an agent may cost; undefined when that is not known. */
+export type FindPrice = (agentId: string, version: string) => Promise<bigint | undefined>;
+
+/**
+ * find charge → check claim → ask the ledger → set the seller's share aside → tell both
+ *
+ * A call is disputed once. The same claim sent again answers the dispute it opened; another one is refused.
+ * What the ledger can decide is decided here; everything else waits for the seller.
+ */
+export async function openDispute(
+  deps: BillingDeps,
+  claimant: Claimant,
+  claim: Claim,
+  findPrice: FindPrice,
+): Promise<{ dispute: Dispute; isNew: boolean }> {
+  const call = await getChargedCall(deps, claimant, claim.callId);
+  const claimedMicros = claim.amountMicros ?? call.chargedMicros;
+  const wanted = { ...claim, claimedMicros };
+  const known = await findDisputeOfCall(deps.db, call.uuid);
+  if (known) return { dispute: assertSameClaim(known, wanted), isNew: false };
+
+  if (claimedMicros <= 0n || claimedMicros > call.chargedMicros) {
+    const most = formatCredits(call.chargedMicros);
+    throw new Problem('INVALID_INPUT', `The call was charged ${most} credits; no more can be claimed.`, {
+      faults: [{ path: '/amount', message: `must be more than 0 and at most ${most}` }],
+    });
+  }
+  const now = new Date(deps.clock.now());
+  if (now >= disputableUntil(call.settledAt)) throw windowClosed(call);
+  // What it reads never changes, so no lock is needed yet, and busy accounts are locked for a shorter time.
+  const verdict = judgeByLedger(wanted, call, await loadEvidence(deps, claim.reason, call, findPrice));
+
+  return deps.db.transaction(async (tx) => {
+    const isPending = await lockParties(tx, call, claimant, verdict);
+    const first = await findDisputeOfCall(tx, call.uuid);
+    if (first) return { dispute: assertSameClaim(first, wanted), isNew: false };
+    if (!isPending) throw windowClosed(call);
+
+    // Above this line nothing has moved. Below, the dispute and what it does are one commit.
+    const opened = await insertDispute(tx, { claim: wanted, call, claimant, now });
+    await setAside(tx, opened, call, verdict);
+    for (const organizationId of new Set([opened.buyerId, opened.sellerId])) {
+      const { currency } = opened;
+      await insertEvent(tx, {
+        organizationId,
+        currency,
+        type: 'dispute.opened',
+        data: formatDispute(opened),
+      });
+    }
+    if (verdict.kind === 'ask seller') return { dispute: opened, isNew: true };
+    const refundedMicros = verdict.kind === 'refund' ? verdict.refundedMicros : 0n;
+    const { explanation } = verdict;
+    const decision = { decidedBy: 'ledger', refundedMicros, explanation, now } as const;
+    return { dispute: await decideDispute(tx, opened, decision), isNew: true };
+  });
+}
+
+async function getChargedCall(
+  { db }: BillingDeps,
+  { balanceId }: Claimant,
+  callId: string,
+): Promise<ChargedCall> {
+  const uuid = uuidOfId('call', callId);
+  const call = uuid && (await findChargedCall(db, uuid, balanceId));
+  if (!call) {
+    throw new Problem('NOT_FOUND', 'There is no such call here that was charged to this balance.');
+  }
+  if (call === 'not charged') {
+    throw new Problem('CONFLICT', `Nothing was charged for ${callId}, so there is nothing to give back.`);
+  }
+  return call;
+}
+
+async function loadEvidence(
+  deps: BillingDeps,
+  reason: DisputeReason,
+  call: ChargedCall,
+  findPrice: FindPrice,
+): Promise<Evidence> {
+  const { receipt, agentId } = call;
+  const version = receipt?.agent_version ?? undefined;
+  const isDuplicate = reason === 'duplicate' && receipt !== undefined;
+  return {
+    earlier: isDuplicate ? await findEarlierPurchase(deps.db, call, receipt) : undefined,
+    priceMicros:
+      reason === 'overcharge' && version !== undefined ? await findPrice(agentId, version) : undefined,
+  };
+}
+
+/**
+ * Locks every account that will change, in the order of their ids as every batch of the ledger does, so that
+ * the two never wait for each other. False when the call's proceeds have left the seller's earnings.
+ */
+async function lockParties(
+  tx: Tx,
+  call: ChargedCall,
+  { currency }: Claimant,
+  verdict: Verdict,
+): Promise<boolean> {
+  const accounts = [call.earningsId];
+  if (verdict.kind !== 'reject') accounts.push(await openAccount(tx, call.sellerId, currency, 'disputed'));
+  if (verdict.kind === 'refund') {
+    accounts.push(call.balanceId);
+    if (call.feesId !== undefined) accounts.push(call.feesId);
+  }
+  await lockAccounts(tx, accounts);
+  return lockPendingEarnings(tx, call.earningsId, call.settledAt);
+}
+
+async function insertDispute(
+  tx: Tx,
+  from: { claim: Claim & { claimedMicros: bigint }; call: ChargedCall; claimant: Claimant; now: Date },
+): Promise<Dispute> {
+  const { claim, call, claimant, now } = from;
+  const paid = { totalMicros: call.chargedMicros, feeMicros: call.feeMicros };
+  const [dispute] = await tx
+    .insert(disputes)
+    .values({
+      id: newUuid('dsp'),
+      callId: call.uuid,
+      buyerId: claimant.organizationId,
+      sellerId: call.sellerId,
+      currency: claimant.currency,
+      agentId: call.agentId,
+      keyId: call.keyId,
+      reason: claim.reason,
+      description: claim.description,
+      chargedMicros: call.chargedMicros,
+      claimedMicros: claim.claimedMicros,
+      claimedFeeMicros: partOf(paid, claim.claimedMicros).feeMicros,
+      status: 'open',
+      setAsideTxn: newUuid('txn'),
+      reversalTxn: newUuid('txn'),
+      feeReversalTxn: newUuid('txn'),
+      returnTxn: newUuid('txn'),
+      openedAt: now,
+      answerBy: new Date(now.getTime() + ANSWER_MS),
+    })
+    .returning();
+  invariant(dispute, 'an inserted row is returned');
+  return dispute;
+}
+
+/**
+ * The seller's share of the claim leaves the earnings, so that it is there when the claim is granted. Of what
+ * the ledger decides on the spot only what is given back does: a claim that is refuted moves nothing.
+ */
+async function setAside(tx: Tx, dispute: Dispute, call: ChargedCall, verdict: Verdict): Promise<void> {
+  if (verdict.kind === 'reject') return;
+  const claim = claimOf(dispute);
+  const amountMicros = sellersShare(
+    verdict.kind === 'refund' ? partOf(claim, verdict.refundedMicros) : claim,
+  );
+  if (amountMicros === 0n) return;
+  const disputed = await findAccount(tx, dispute.sellerId, dispute.currency, 'disputed');
+  invariant(disputed !== undefined, 'the account was opened before it was locked');
+  await transfer(tx, {
+    uuid: dispute.setAsideTxn,
+    kind: 'dispute',
+    debit: call.earningsId,
+    credit: disputed,
+    amountMicros,
+    subject: dispute.callId,
+  });
+}
+
+function assertSameClaim(known: Dispute, wanted: Claim & { claimedMicros: bigint }): Dispute {
+  const isSame =
+    known.reason === wanted.reason &&
+    known.description === wanted.description &&
+    known.claimedMicros === wanted.claimedMicros;
+  if (isSame) return known;
+  throw new Problem(
+    'CONFLICT',
+    `This call was disputed before, with another reason, description or amount: see ${idOfUuid('dsp', known.id)}. ` +
+      'A call is disputed once.',
+  );
+}
+
+function windowClosed(call: ChargedCall): Problem {
+  const days = DISPUTE_WINDOW_MS / 86_400_000;
+  return new Problem(
+    'CONFLICT',
+    `A call can be disputed within ${days} days. This one was settled at ${call.settledAt.toISOString()}, ` +
+      `so that ended at ${disputableUntil(call.settledAt).toISOString()}.`,
+  );
+}
+
+function newUuid(prefix: 'dsp' | 'txn'): string {
+  const uuid = uuidOfId(prefix, newId(prefix));
+  invariant(uuid !== undefined, 'a new id is one of its kind');
+  return uuid;
+}

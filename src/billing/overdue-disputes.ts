@@ -1,0 +1,57 @@
+import { and, asc, eq, gt, lte } from 'drizzle-orm';
+import type { Db } from '../db/db.ts';
+import { decideDispute } from './decide-dispute.ts';
+import type { BillingDeps } from './deps.ts';
+import { lockDispute } from './disputes.ts';
+import { disputes } from './tables.ts';
+
+const PAGE = 100;
+const EXPLANATION = 'The seller did not answer in time, and silence refunds.';
+
+/**
+ * Refunds every claim its seller has not answered in time; tells how many. Each is a transaction of its own, so
+ * any number of workers may run, and one that cannot be decided does not keep the others waiting.
+ */
+export async function decideOverdueDisputes(deps: BillingDeps): Promise<number> {
+  const now = new Date(deps.clock.now());
+  let refunded = 0;
+  let after: string | undefined;
+  for (;;) {
+    const page = await listOverdue(deps.db, now, after);
+    for (const { id } of page) {
+      try {
+        if (await refundOverdue(deps, id, now)) refunded += 1;
+      } catch (error) {
+        deps.log('error', 'an overdue dispute could not be decided', { dispute: id, error: String(error) });
+      }
+    }
+    after = page.at(-1)?.id;
+    if (page.length < PAGE) return refunded;
+  }
+}
+
+async function listOverdue(db: Db, now: Date, after: string | undefined): Promise<{ id: string }[]> {
+  return db
+    .select({ id: disputes.id })
+    .from(disputes)
+    .where(
+      and(
+        eq(disputes.status, 'open'),
+        lte(disputes.answerBy, now),
+        after === undefined ? undefined : gt(disputes.id, after),
+      ),
+    )
+    .orderBy(asc(disputes.id))
+    .limit(PAGE);
+}
+
+/** False when somebody else decided it since it was listed. */
+async function refundOverdue(deps: BillingDeps, uuid: string, now: Date): Promise<boolean> {
+  return deps.db.transaction(async (tx) => {
+    const dispute = await lockDispute(tx, uuid);
+    if (dispute.status !== 'open') return false;
+    const refundedMicros = dispute.claimedMicros;
+    await decideDispute(tx, dispute, { decidedBy: 'silence', refundedMicros, explanation: EXPLANATION, now });
+    return true;
+  });
+}

@@ -1,0 +1,51 @@
+import type { Stripe } from 'stripe';
+import type { Tx } from '../db/db.ts';
+import type { BillingDeps } from './deps.ts';
+import { refreshPayoutAccount } from './payout-accounts.ts';
+import { applyTransfer } from './send-payout.ts';
+import { stripeEvents } from './tables.ts';
+
+/** What Stripe tells of transfers and of the accounts they go to; undefined for an event about anything else. */
+export async function recordPayoutEvent(
+  deps: BillingDeps,
+  event: Stripe.Event,
+): Promise<'recorded' | 'repeated' | 'ignored' | undefined> {
+  if (
+    event.type === 'transfer.created' ||
+    event.type === 'transfer.updated' ||
+    event.type === 'transfer.reversed'
+  ) {
+    return onTransfer(deps, event, event.data.object);
+  }
+  if (event.type === 'account.updated') return onAccountUpdated(deps, event, event.data.object.id);
+  return undefined;
+}
+
+async function onTransfer(deps: BillingDeps, event: Stripe.Event, transfer: Stripe.Transfer) {
+  return deps.db.transaction(async (tx) => {
+    if (!(await remember(tx, deps, event))) return 'repeated';
+    return (await applyTransfer(tx, deps, transfer)) ? 'recorded' : 'ignored';
+  });
+}
+
+/** Stripe is asked before the event is remembered: when that fails, the event comes again. */
+async function onAccountUpdated(deps: BillingDeps, event: Stripe.Event, stripeAccountId: string) {
+  const isOurs = await refreshPayoutAccount(deps, stripeAccountId);
+  const isNew = await deps.db.transaction((tx) => remember(tx, deps, event));
+  if (!isNew) return 'repeated';
+  return isOurs ? 'recorded' : 'ignored';
+}
+
+/** False when it was dealt with before. */
+async function remember(
+  tx: Tx,
+  { clock }: Pick<BillingDeps, 'clock'>,
+  event: Stripe.Event,
+): Promise<boolean> {
+  const [isNew] = await tx
+    .insert(stripeEvents)
+    .values({ id: event.id, type: event.type, receivedAt: new Date(clock.now()) })
+    .onConflictDoNothing()
+    .returning({ id: stripeEvents.id });
+  return isNew !== undefined;
+}

@@ -1,0 +1,175 @@
+import { and, desc, eq, lt } from 'drizzle-orm';
+import { newId, uuidOfId } from '../base/ids.ts';
+import { invariant } from '../base/invariant.ts';
+import { formatCredits, MICROS_PER_CREDIT } from '../base/money.ts';
+import { Problem } from '../base/problem.ts';
+import type { Db, Tx } from '../db/db.ts';
+import { getBalance, lockAccounts, openAccount, transfer } from '../ledger/accounts.ts';
+import type { BillingDeps } from './deps.ts';
+import { getCurrentPayoutAccount, requirePayouts, type Payee } from './payout-accounts.ts';
+import { CLAIM_MS, sendPayout, type Payout } from './send-payout.ts';
+import { payouts } from './tables.ts';
+
+export type PayoutWish = Payee & {
+  /** Undefined: all there is. */
+  askedMicros: bigint | undefined;
+  idempotencyKey: string;
+};
+
+/**
+ * Pays out earnings: credits leave the seller's account in the transaction that writes the payout, and only then
+ * is Stripe asked. The same key again answers the same payout, however it stands by then.
+ */
+export async function requestPayout(deps: BillingDeps, wish: PayoutWish): Promise<Payout> {
+  const stripe = requirePayouts(deps, wish.currency);
+  const known = await findByKey(deps.db, wish);
+  if (known) return known;
+  const account = await getCurrentPayoutAccount(deps, wish);
+  if (account.stripeAccountId === undefined || !account.isReady) throw notReady(account);
+  const { stripeAccountId } = account;
+
+  const { payout, isNew } = await deps.db.transaction((tx) => openPayout(tx, deps, wish, stripeAccountId));
+  // From here on the credits have left: whatever happens to us, `resumePayouts` finishes it.
+  if (isNew) await sendPayout(deps, stripe, payout, true);
+  return getPayout(deps.db, wish, payout.id);
+}
+
+/** Under the lock of the seller's account, so that equal requests come one after the other. */
+export async function openPayout(
+  tx: Tx,
+  { clock }: Pick<BillingDeps, 'clock'>,
+  wish: PayoutWish,
+  stripeAccountId: string,
+): Promise<{ payout: Payout; isNew: boolean }> {
+  const { organizationId, currency, askedMicros, idempotencyKey } = wish;
+  const accountId = await openAccount(tx, organizationId, currency, 'payable');
+  const funding = await openAccount(tx, null, currency, 'funding');
+  await lockAccounts(tx, [accountId, funding]);
+  const { availableMicros } = await getBalance(tx, accountId);
+  // A later statement than the lock, so it sees what an equal request committed.
+  const known = await findByKey(tx, wish);
+  if (known) return { payout: known, isNew: false };
+
+  const now = clock.now();
+  const values = {
+    id: uuidOf('pay'),
+    organizationId,
+    currency,
+    accountId,
+    askedMicros: askedMicros ?? null,
+    amountMicros: decideAmount(askedMicros, availableMicros),
+    status: 'requested' as const,
+    stripeAccountId,
+    returnTxn: uuidOf('txn'),
+    claimedUntil: new Date(now + CLAIM_MS),
+    idempotencyKey,
+    createdAt: new Date(now),
+  };
+  const [payout] = await tx.insert(payouts).values(values).returning();
+  invariant(payout, 'an inserted row is returned');
+  await transfer(tx, {
+    uuid: payout.id,
+    kind: 'payout',
+    debit: accountId,
+    credit: funding,
+    amountMicros: payout.amountMicros,
+    subject: payout.id,
+  });
+  return { payout, isNew: true };
+}
+
+/** Only whole cents leave; a fraction stays and is paid with what comes after it. */
+export function decideAmount(askedMicros: bigint | undefined, availableMicros: bigint): bigint {
+  const amountMicros = wholeCents(askedMicros ?? availableMicros);
+  const amounts = { balance: formatCredits(availableMicros) };
+  if (amountMicros > availableMicros) {
+    throw new Problem(
+      'CONFLICT',
+      `Only ${amounts.balance} credits are available to be paid out; what buyers may still dispute is pending. See GET /v1/billing/earnings.`,
+      { ...amounts, needed: formatCredits(amountMicros) },
+    );
+  }
+  if (amountMicros === 0n) {
+    throw new Problem(
+      'CONFLICT',
+      `There is no whole cent to pay out: ${amounts.balance} credits are available, and one credit is one cent.`,
+      amounts,
+    );
+  }
+  return amountMicros;
+}
+
+export function wholeCents(micros: bigint): bigint {
+  return micros - (micros % MICROS_PER_CREDIT);
+}
+
+/** The payout an equal request made; throws when the key was used for another amount. */
+async function findByKey(db: Db | Tx, wish: PayoutWish): Promise<Payout | undefined> {
+  const [known] = await db
+    .select()
+    .from(payouts)
+    .where(and(isOf(wish), eq(payouts.idempotencyKey, wish.idempotencyKey)));
+  if (!known || known.askedMicros === (wish.askedMicros ?? null)) return known;
+  throw new Problem(
+    'IDEMPOTENCY_CONFLICT',
+    'This Idempotency-Key was used for a payout of another amount. Send the amount it was used with, or a new key.',
+  );
+}
+
+/** `uuid` as the id of the payout carries it; throws NOT_FOUND, also when it is another organization's. */
+export async function getPayout(db: Db, payee: Payee, uuid: string): Promise<Payout> {
+  const [payout] = await db
+    .select()
+    .from(payouts)
+    .where(and(isOf(payee), eq(payouts.id, uuid)));
+  if (payout) return payout;
+  throw noSuchPayout();
+}
+
+export function noSuchPayout(): Problem {
+  return new Problem('NOT_FOUND', 'There is no such payout.');
+}
+
+/** Newest first. */
+export async function listPayouts(
+  db: Db,
+  payee: Payee,
+  page: { beforeUuid: string | undefined; limit: number },
+): Promise<Payout[]> {
+  return db
+    .select()
+    .from(payouts)
+    .where(and(isOf(payee), page.beforeUuid === undefined ? undefined : lt(payouts.id, page.beforeUuid)))
+    .orderBy(desc(payouts.id))
+    .limit(page.limit);
+}
+
+function isOf({ organizationId, currency }: Payee) {
+  return and(eq(payouts.organizationId, organizationId), eq(payouts.currency, currency));
+}
+
+function notReady({
+  stripeAccountId,
+  requirements,
+}: {
+  stripeAccountId?: string | undefined;
+  requirements: string[];
+}): Problem {
+  if (stripeAccountId === undefined) {
+    return new Problem(
+      'CONFLICT',
+      'There is no account to pay into yet. Open one with POST /v1/billing/payouts/account.',
+    );
+  }
+  const missing = requirements.length === 0 ? '' : ` It asks for: ${requirements.join(', ')}.`;
+  return new Problem(
+    'CONFLICT',
+    `Stripe does not pay this account yet.${missing} Go on with POST /v1/billing/payouts/account.`,
+  );
+}
+
+function uuidOf(prefix: 'pay' | 'txn'): string {
+  const uuid = uuidOfId(prefix, newId(prefix));
+  invariant(uuid !== undefined, 'a new id is one of its kind');
+  return uuid;
+}

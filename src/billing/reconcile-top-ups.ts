@@ -1,0 +1,155 @@
+import { and, asc, eq, gt, isNull, or } from 'drizzle-orm';
+import { askForPayment, askStripe, closePayment } from './ask-stripe.ts';
+import { getAutoTopUp } from './auto-top-up-rules.ts';
+import type { BillingDeps } from './deps.ts';
+import { lockBooks, recordPayment } from './record-payment.ts';
+import { chargeCard } from './run-auto-top-ups.ts';
+import { settleLots } from './settle-lots.ts';
+import { factsOfDispute, type PaymentFacts } from './stripe-facts.ts';
+import { stripeMoves, type StripeAccess } from './stripe.ts';
+import { fromStripeAmount, idOf } from './stripe-words.ts';
+import { topUps } from './tables.ts';
+import { findTopUp, findTopUpOfPayment, topUpId, type TopUp } from './top-ups.ts';
+
+/** What nobody paid for so long is not waited for. */
+const ABANDONED_AFTER_MS = 24 * 3_600_000;
+/** Stripe forgets an idempotency key after a day; before that, asking again cannot charge again. */
+const REPEATABLE_MS = 23 * 3_600_000;
+/** How long back money that went back to cards is looked for; Stripe repeats its events for three days. */
+const LOOK_BACK_SECONDS = 7 * 24 * 3_600;
+const PAGE_ROWS = 100;
+
+export type Reconciled = { checked: number; paid: number; abandoned: number; failed: number };
+
+/**
+ * Asks Stripe about everything that may have happened without our hearing of it, and brings it up to date the
+ * same way an event does. One payment that cannot be asked about does not keep the others waiting.
+ */
+export async function reconcileTopUps(deps: BillingDeps): Promise<Reconciled> {
+  const done: Reconciled = { checked: 0, paid: 0, abandoned: 0, failed: 0 };
+  const { stripe } = deps;
+  if (!stripe) return done;
+
+  for await (const topUp of listUncertain(deps)) {
+    if (!stripeMoves(stripe, topUp.currency)) continue;
+    await attempt(deps, done, topUp, () => catchUp(deps, stripe, topUp));
+  }
+  for await (const told of listTakenBack(deps, stripe)) {
+    const known = await findTopUpOfPayment(deps.db, told.paymentIntentId);
+    if (known && isKnown(known, told)) continue;
+    const asked = await askForPayment(stripe, told.paymentIntentId);
+    const topUp = asked.topUpId === undefined ? undefined : await findTopUp(deps.db, asked.topUpId);
+    if (!topUp || !stripeMoves(stripe, topUp.currency)) continue;
+    const facts = told.dispute ? { ...asked, dispute: told.dispute } : asked;
+    await attempt(deps, done, topUp, () => record(deps, topUp, facts));
+  }
+  await settleDebts(deps);
+  return done;
+}
+
+async function attempt(
+  deps: BillingDeps,
+  done: Reconciled,
+  before: TopUp,
+  work: () => Promise<TopUp>,
+): Promise<void> {
+  done.checked += 1;
+  try {
+    const after = await work();
+    if (after.status === before.status || after.status === 'open') return;
+    done[after.status] += 1;
+    deps.log('info', 'a payment was found by reconciliation', {
+      top_up: topUpId(after),
+      status: after.status,
+    });
+  } catch (error) {
+    deps.log('error', 'a payment could not be reconciled', { top_up: topUpId(before), error: String(error) });
+  }
+}
+
+/** Open ones, and paid ones of which something is still to be said. */
+async function* listUncertain(deps: BillingDeps): AsyncGenerator<TopUp> {
+  // Some ways to pay have no receipt; those are not asked about for ever.
+  const lately = new Date(deps.clock.now() - LOOK_BACK_SECONDS * 1_000);
+  let after = '00000000000000000000000000000000';
+  for (;;) {
+    const rows = await deps.db
+      .select()
+      .from(topUps)
+      .where(
+        and(
+          gt(topUps.id, after),
+          or(
+            eq(topUps.status, 'open'),
+            eq(topUps.cardDispute, 'open'),
+            and(
+              eq(topUps.status, 'paid'),
+              gt(topUps.createdAt, lately),
+              or(isNull(topUps.receiptUrl), and(eq(topUps.isAutomatic, false), isNull(topUps.invoiceUrl))),
+            ),
+          ),
+        ),
+      )
+      .orderBy(asc(topUps.id))
+      .limit(PAGE_ROWS);
+    yield* rows;
+    if (rows.length < PAGE_ROWS) return;
+    after = rows.at(-1)?.id ?? after;
+  }
+}
+
+async function catchUp(deps: BillingDeps, stripe: StripeAccess, topUp: TopUp): Promise<TopUp> {
+  const facts = await askStripe(deps, stripe, topUp);
+  const ageMs = deps.clock.now() - topUp.createdAt.getTime();
+  if (!facts && topUp.isAutomatic && topUp.status === 'open') {
+    // It was written down, and the charge was never asked for, or not made.
+    const { rule } = await getAutoTopUp(deps.db, topUp, topUp.createdAt);
+    if (rule?.isEnabled !== true || ageMs >= REPEATABLE_MS)
+      return record(deps, topUp, { ended: 'abandoned' });
+    await chargeCard(deps, stripe, topUp);
+    return (await findTopUp(deps.db, topUpId(topUp))) ?? topUp;
+  }
+  const known = facts ? await record(deps, topUp, facts) : topUp;
+  // A payment that contradicts its top-up stays as it is, for a person to look at.
+  if (known.status !== 'open' || facts?.paid || ageMs < ABANDONED_AFTER_MS) return known;
+  if (facts && !(await closePayment(stripe, facts))) return known;
+  return record(deps, topUp, { ended: 'abandoned' });
+}
+
+type TakenBack = Pick<PaymentFacts, 'refundedCents' | 'dispute'> & { paymentIntentId: string };
+
+/** Payments of which money went back to the card lately, or is being asked back. */
+async function* listTakenBack(deps: BillingDeps, stripe: StripeAccess): AsyncGenerator<TakenBack> {
+  const created = { gte: Math.trunc(deps.clock.now() / 1_000) - LOOK_BACK_SECONDS };
+  const refunded = new Map<string, bigint>();
+  for await (const { payment_intent, amount } of stripe.client.refunds.list({ created, limit: 100 })) {
+    const id = idOf(payment_intent);
+    if (id !== undefined) refunded.set(id, (refunded.get(id) ?? 0n) + fromStripeAmount(amount));
+  }
+  for (const [paymentIntentId, refundedCents] of refunded) {
+    yield { paymentIntentId, refundedCents, dispute: undefined };
+  }
+  for await (const found of stripe.client.disputes.list({ created, limit: 100 })) {
+    const { paymentIntentId, dispute } = factsOfDispute(found);
+    if (paymentIntentId !== undefined) yield { paymentIntentId, refundedCents: undefined, dispute };
+  }
+}
+
+function isKnown(topUp: TopUp, { refundedCents = 0n, dispute }: TakenBack): boolean {
+  return topUp.refundedCents >= refundedCents && (dispute?.state ?? topUp.cardDispute) === topUp.cardDispute;
+}
+
+function record(deps: BillingDeps, topUp: TopUp, facts: PaymentFacts): Promise<TopUp> {
+  return deps.db.transaction((tx) => recordPayment(deps, tx, topUp, facts));
+}
+
+/** Takes what is owed from credits that came another way than by a top-up: a grant, a reversal, a call refunded. */
+async function settleDebts(deps: BillingDeps): Promise<void> {
+  const owing = await deps.db
+    .selectDistinctOn([topUps.accountId])
+    .from(topUps)
+    .where(or(gt(topUps.owedMicros, 0n), eq(topUps.cardDispute, 'open')));
+  for (const owner of owing) {
+    await deps.db.transaction(async (tx) => settleLots(tx, owner, await lockBooks(tx, owner, true)));
+  }
+}

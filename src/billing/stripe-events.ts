@@ -1,0 +1,115 @@
+import type { Stripe } from 'stripe';
+import { Problem } from '../base/problem.ts';
+import { askForPayment } from './ask-stripe.ts';
+import type { BillingDeps } from './deps.ts';
+import { recordPayoutEvent } from './payout-events.ts';
+import { recordPayment } from './record-payment.ts';
+import { requireStripe, stripeMoves, type StripeAccess } from './stripe.ts';
+import { factsOfEvent, type PaymentFacts } from './stripe-facts.ts';
+import { stripeEvents } from './tables.ts';
+import { findTopUp, findTopUpOfPayment, type TopUp } from './top-ups.ts';
+
+/** How old a signed request may be: Stripe's own five minutes. */
+const TOLERANCE_SECONDS = 300;
+
+/**
+ * The event a signed request carries. Throws STRIPE_NOT_CONFIGURED without a secret to check it with, and
+ * INVALID_INPUT for a signature that is not Stripe's, or is old.
+ */
+export function verifyStripeEvent(
+  deps: Pick<BillingDeps, 'stripe' | 'clock'>,
+  body: Buffer,
+  signature: string | undefined,
+): Stripe.Event {
+  const { client, webhookSecret } = requireStripe(deps);
+  if (webhookSecret === undefined) {
+    throw new Problem(
+      'STRIPE_NOT_CONFIGURED',
+      'This gateway cannot check what Stripe sends: its operator sets STRIPE_WEBHOOK_SECRET.',
+    );
+  }
+  try {
+    const header = signature ?? '';
+    const now = deps.clock.now();
+    return client.webhooks.constructEvent(body, header, webhookSecret, TOLERANCE_SECONDS, undefined, now);
+  } catch (error) {
+    throw new Problem(
+      'INVALID_INPUT',
+      'The Stripe-Signature header does not fit this body, or is older than five minutes. Only Stripe can call this; the operator checks that STRIPE_WEBHOOK_SECRET is the secret of this very endpoint.',
+      {},
+      { cause: error },
+    );
+  }
+}
+
+/** What became of an event. All but a thrown error is acknowledged, so that Stripe does not send it again. */
+export type Handled =
+  | 'recorded'
+  /** It was dealt with before. */
+  | 'repeated'
+  /** Of a kind that says nothing to us, or about a payment that is none of ours. */
+  | 'ignored';
+
+/** Deals with an event exactly once, whatever order events come in and however often. */
+export async function handleStripeEvent(deps: BillingDeps, event: Stripe.Event): Promise<Handled> {
+  const stripe = requireStripe(deps);
+  if (event.livemode !== stripe.isLive) {
+    // An endpoint for connected accounts is sent both; the money of the other mode is no money here.
+    deps.log('warn', 'an event of the other mode of Stripe was ignored', {
+      event: event.id,
+      type: event.type,
+    });
+    return 'ignored';
+  }
+  return (await recordPayoutEvent(deps, event)) ?? recordPaymentEvent(deps, stripe, event);
+}
+
+async function recordPaymentEvent(
+  deps: BillingDeps,
+  stripe: StripeAccess,
+  event: Stripe.Event,
+): Promise<Handled> {
+  const facts = factsOfEvent(event);
+  // Before the transaction: nobody waits for Stripe while holding locks.
+  const payment = facts && (await findPayment(deps, stripe, facts));
+  return deps.db.transaction(async (tx) => {
+    const [isNew] = await tx
+      .insert(stripeEvents)
+      .values({ id: event.id, type: event.type, receivedAt: new Date(deps.clock.now()) })
+      .onConflictDoNothing()
+      .returning({ id: stripeEvents.id });
+    if (!isNew) return 'repeated';
+    if (!payment) {
+      if (facts)
+        deps.log('info', 'an event about a payment that is not ours', { event: event.id, type: event.type });
+      return 'ignored';
+    }
+    if (!stripeMoves(stripe, payment.topUp.currency)) {
+      deps.log('error', 'a payment of this mode of Stripe names a top-up of the other currency', {
+        event: event.id,
+      });
+      return 'ignored';
+    }
+    await recordPayment(deps, tx, payment.topUp, payment.facts);
+    return 'recorded';
+  });
+}
+
+/** The top-up that facts are about, and the facts with what they leave unsaid. */
+async function findPayment(
+  deps: BillingDeps,
+  stripe: StripeAccess,
+  facts: PaymentFacts,
+): Promise<{ topUp: TopUp; facts: PaymentFacts } | undefined> {
+  if (facts.topUpId !== undefined) {
+    const topUp = await findTopUp(deps.db, facts.topUpId);
+    return topUp && { topUp, facts };
+  }
+  if (facts.paymentIntentId === undefined) return undefined;
+  const known = await findTopUpOfPayment(deps.db, facts.paymentIntentId);
+  if (known?.status === 'paid') return { topUp: known, facts };
+  // A dispute may be the first we hear of a payment, and it does not say what was paid, nor for what.
+  const asked = await askForPayment(stripe, facts.paymentIntentId);
+  const topUp = asked.topUpId === undefined ? undefined : await findTopUp(deps.db, asked.topUpId);
+  return topUp && { topUp, facts: { ...asked, ...facts, topUpId: asked.topUpId } };
+}

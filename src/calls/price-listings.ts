@@ -1,0 +1,130 @@
+import { and, eq, sql } from 'drizzle-orm';
+import { LRUCache } from 'lru-cache';
+import { createBatcher } from '../base/batcher.ts';
+import type { Agent } from '../catalog/agent.ts';
+import { priceInForce, type PriceInForce } from '../catalog/price-in-force.ts';
+import { arrayLiteral } from '../db/array-literal.ts';
+import type { Database, Db } from '../db/db.ts';
+import { apiKeys } from '../identity/tables.ts';
+import { priceListings } from './tables.ts';
+
+/** Remembers which prices each key was shown: until it is shown others, it pays no more. */
+export type PriceListings = {
+  /**
+   * Whoever shows a key these agents' prices says so first, and waits: a price that is not written down is not
+   * shown. Undefined when it is written down already, which it nearly always is.
+   */
+  show(keyId: string, agents: readonly Agent[]): Promise<void> | undefined;
+  /** What a call costs this key now. Asks the database only of an agent that was cheaper once. */
+  inForce(keyId: string, agent: Agent): Promise<PriceInForce>;
+};
+
+type Listing = { keyId: string; agentId: string; priceNumber: number };
+
+const MAX_LISTS_AT_ONCE = 200;
+const MAX_KEYS_PER_LIST = 20_000;
+const MAX_REMEMBERED = 200_000;
+const MAX_LOOKED_UP = 50_000;
+// Long enough that a busy key which never lists costs nothing; short, because a gateway whose change feed is
+// stuck may still be showing the price before.
+const LOOKED_UP_MS = 10_000;
+
+export function createPriceListings(database: Database): PriceListings {
+  // A page of `tools/list` is one array until the catalogue changes, so the usual question is one look-up.
+  const shownTo = new WeakMap<readonly Agent[], Set<string>>();
+  // Numbers in the table only rise, so what was once read or written there stays at least as true.
+  const written = new LRUCache<string, number>({ max: MAX_REMEMBERED });
+  const lookedUp = new LRUCache<string, number>({ max: MAX_LOOKED_UP, ttl: LOOKED_UP_MS });
+  const batcher = createBatcher<Listing[], undefined>(
+    async (lists) => {
+      await insertListings(database, lists.flat());
+      return [];
+    },
+    { maxBatch: MAX_LISTS_AT_ONCE },
+  );
+
+  function markShown(keyId: string, agents: readonly Agent[]): void {
+    let keys = shownTo.get(agents);
+    if (!keys || keys.size >= MAX_KEYS_PER_LIST) {
+      keys = new Set();
+      shownTo.set(agents, keys);
+    }
+    keys.add(keyId);
+  }
+
+  async function writeDown(keyId: string, agents: readonly Agent[], news: Listing[]): Promise<void> {
+    await batcher.add(news);
+    for (const { agentId, priceNumber } of news) written.set(nameOf(keyId, agentId), priceNumber);
+    markShown(keyId, agents);
+  }
+
+  return {
+    show(keyId, agents) {
+      if (shownTo.get(agents)?.has(keyId) === true) return undefined;
+      const news = agents
+        .filter(({ id, priceNumber }) => (written.get(nameOf(keyId, id)) ?? 0) < priceNumber)
+        .map(({ id, priceNumber }) => ({ keyId, agentId: id, priceNumber }));
+      if (news.length > 0) return writeDown(keyId, agents, news);
+      markShown(keyId, agents);
+      return undefined;
+    },
+    async inForce(keyId, agent) {
+      const { price, priceNumber, betterPrices } = agent;
+      const today = { price, hasChanged: false };
+      if (!betterPrices) return today;
+      const name = nameOf(keyId, agent.id);
+      if ((written.get(name) ?? 0) >= priceNumber || lookedUp.get(name) === priceNumber) return today;
+      // While the key has been shown a better price it is asked for each time: another process may have shown
+      // it today's.
+      const listed = (await findListing(database.db, keyId, agent.id)) ?? 0;
+      if (listed >= priceNumber) written.set(name, listed);
+      const better = betterPrices.get(listed);
+      if (better) return priceInForce(better, price);
+      lookedUp.set(name, priceNumber);
+      return today;
+    },
+  };
+}
+
+/** Forgets what was shown to keys that cannot call any more. */
+export async function removeListingsOfRevokedKeys(db: Db): Promise<void> {
+  await db.execute(sql`DELETE FROM ${priceListings} USING ${apiKeys}
+    WHERE ${apiKeys.id} = ${priceListings.keyId} AND ${apiKeys.revokedAt} IS NOT NULL`);
+}
+
+async function findListing(db: Db, keyId: string, agentId: string): Promise<number | undefined> {
+  const [row] = await db
+    .select({ priceNumber: priceListings.priceNumber })
+    .from(priceListings)
+    .where(and(eq(priceListings.keyId, keyId), eq(priceListings.agentId, agentId)));
+  return row?.priceNumber;
+}
+
+// A gateway that has not heard of the newest price yet does not take back that another has shown it.
+const INSERT = `INSERT INTO price_listings AS p (key_id, agent_id, price_number)
+SELECT * FROM unnest($1::text[], $2::text[], $3::int[])
+ON CONFLICT (key_id, agent_id) DO UPDATE SET price_number = excluded.price_number
+WHERE p.price_number < excluded.price_number`;
+
+async function insertListings(database: Database, listings: Listing[]): Promise<void> {
+  const newest = new Map<string, Listing>();
+  for (const listing of listings) {
+    const name = nameOf(listing.keyId, listing.agentId);
+    if ((newest.get(name)?.priceNumber ?? 0) < listing.priceNumber) newest.set(name, listing);
+  }
+  // Sorted, so that two processes that show the same prices wait for each other in one direction only.
+  const rows = [...newest].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, listing]) => listing);
+  await database.pool.query({
+    name: 'insert_price_listings',
+    text: INSERT,
+    values: [
+      arrayLiteral(rows, ({ keyId }) => keyId),
+      arrayLiteral(rows, ({ agentId }) => agentId),
+      arrayLiteral(rows, ({ priceNumber }) => priceNumber),
+    ],
+  });
+}
+
+function nameOf(keyId: string, agentId: string): string {
+  return `${keyId} ${agentId}`;
+}

@@ -1,0 +1,64 @@
+import { isJsonObject, type Json, type JsonObject } from '../base/json.ts';
+import { NotVerified } from './not-verified.ts';
+import type { FoundReceipt } from './verify-receipt.ts';
+
+/** What may hold a receipt: one found, or why there is none. With its line, where there are several. */
+export type Finding = { line?: number } & ({ found: FoundReceipt } | { fault: string });
+
+const META = 'xyz.sentinel/receipt';
+const NONE = 'There is no receipt in it.';
+
+/**
+ * The receipts in a text, none in an empty one: a compact JWS, a receipt as JSON, anything that carries one (an MCP result, an
+ * answer over REST, a page of a list), or lines of these.
+ */
+export function findReceipts(text: string): Finding[] {
+  const whole = text.trim();
+  if (whole === '') return [];
+  const document = parse(whole);
+  if (document !== undefined) return receiptsIn(document);
+  const lines = whole.split('\n').map((line) => line.trim());
+  if (lines.length === 1) return inLine(whole);
+  return lines.flatMap((line, index) =>
+    line === '' ? [] : inLine(line).map((finding) => ({ ...finding, line: index + 1 })),
+  );
+}
+
+function inLine(line: string): Finding[] {
+  const document = parse(line);
+  if (document !== undefined) return receiptsIn(document);
+  return [line.startsWith('{') ? { fault: 'It is not complete JSON.' } : { found: { jws: line } }];
+}
+
+function receiptsIn(document: Json): Finding[] {
+  if (Array.isArray(document)) return document.flatMap(receiptsIn);
+  if (!isJsonObject(document)) return [{ fault: NONE }];
+  if (Array.isArray(document['items'])) return document['items'].flatMap(receiptsIn);
+  const receipt = carriedBy(document) ?? document;
+  const { jws, ...shown } = receipt;
+  return [typeof jws === 'string' ? { found: { jws, shown } } : { fault: NONE }];
+}
+
+/** In the result of a tool, in a JSON-RPC answer around that, or in an answer of ours over REST. */
+function carriedBy(document: JsonObject): JsonObject | undefined {
+  const result = document['result'];
+  const inside = isJsonObject(result) ? result : document;
+  const meta = inside['_meta'];
+  const receipt = isJsonObject(meta) ? meta[META] : inside['receipt'];
+  return isJsonObject(receipt) ? receipt : undefined;
+}
+
+function parse(text: string): Json | undefined {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return undefined;
+  }
+}
+
+/** JSON a person named, which must be there and be JSON. */
+export function readJson(text: string, what: string): Json {
+  const value = parse(text);
+  if (value === undefined) throw new NotVerified(`${what} is not JSON.`);
+  return value;
+}

@@ -1,0 +1,115 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { formatCredits, MICROS_PER_CREDIT, type Currency } from '../base/money.ts';
+import {
+  DEFAULT_MINIMUM_MICROS,
+  DEFAULT_SCHEDULE,
+  getCurrentPayoutAccount,
+  openOnboarding,
+  PAYOUT_SCHEDULES,
+  savePayoutSchedule,
+  type PayoutAccount,
+} from '../billing/payout-accounts.ts';
+import type { HttpDeps, HttpEnv } from './deps.ts';
+import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
+import { amountIn, amountOut, moment } from './words.ts';
+
+const linkOut = z
+  .object({
+    url: z.string().openapi({ description: "Stripe's onboarding, for a person to open. Works once." }),
+    expires_at: moment,
+  })
+  .openapi('PayoutOnboarding');
+
+const accountOut = z
+  .object({
+    currency: z.enum(['live', 'test']),
+    connected: z.boolean().openapi({ description: 'False until an onboarding link was asked for.' }),
+    ready: z.boolean().openapi({ description: 'Stripe pays this account.' }),
+    requirements: z.array(z.string()).openapi({ description: 'What Stripe still wants to know.' }),
+    schedule: z.enum(PAYOUT_SCHEDULES),
+    minimum_credits: amountOut.openapi({ description: 'What is less is not paid by the schedule.' }),
+  })
+  .openapi('PayoutAccount');
+
+const scheduleIn = z.strictObject({
+  schedule: z.enum(PAYOUT_SCHEDULES, `must be one of ${PAYOUT_SCHEDULES.join(', ')}`).openapi({
+    description: 'Weekly is on Mondays, monthly on the first, in UTC.',
+    default: DEFAULT_SCHEDULE,
+  }),
+  minimum_credits: amountIn
+    .refine((micros) => micros >= MICROS_PER_CREDIT, 'must be at least "1", one cent')
+    .openapi({
+      type: 'string',
+      default: formatCredits(DEFAULT_MINIMUM_MICROS),
+    }),
+});
+
+export type PayoutAccountBody = z.infer<typeof accountOut>;
+
+/** Where and when the key's organization is paid, in the key's own currency. */
+export function payoutAccountRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
+  const path = '/v1/billing/payouts/account';
+  const tags = ['earnings'];
+
+  const onboard = createRoute({
+    method: 'post',
+    path,
+    tags,
+    summary: 'A link to open or complete the account you are paid into',
+    description:
+      'The Stripe account is made the first time. Ask again for a new link whenever one is needed.',
+    ...signedIn(deps, 'billing:write'),
+    request: { query: noQuery },
+    responses: { 200: json(linkOut, 'The link.'), ...refusals },
+  });
+  const show = createRoute({
+    method: 'get',
+    path,
+    tags,
+    summary: 'Whether you can be paid, and when you are',
+    ...signedIn(deps, 'billing:read'),
+    request: { query: noQuery },
+    responses: { 200: json(accountOut, 'The account.'), ...refusals },
+  });
+  const schedule = createRoute({
+    method: 'put',
+    path,
+    tags,
+    summary: 'When you are paid, and from how much on',
+    ...signedIn(deps, 'billing:write'),
+    request: { query: noQuery, body: jsonBody(scheduleIn) },
+    responses: { 200: json(accountOut, 'The account, changed.'), ...refusals },
+  });
+
+  return newRoutes()
+    .openapi(onboard, async (c) => {
+      const { url, expiresAt } = await openOnboarding(deps.billing, payeeOf(c.get('caller')));
+      return c.json({ url, expires_at: expiresAt.toISOString() }, 200);
+    })
+    .openapi(show, async (c) => {
+      const payee = payeeOf(c.get('caller'));
+      return c.json(formatAccount(payee.currency, await getCurrentPayoutAccount(deps.billing, payee)), 200);
+    })
+    .openapi(schedule, async (c) => {
+      const body = c.req.valid('json');
+      const payee = payeeOf(c.get('caller'));
+      const wish = { schedule: body.schedule, minimumMicros: body.minimum_credits };
+      return c.json(formatAccount(payee.currency, await savePayoutSchedule(deps.billing, payee, wish)), 200);
+    });
+}
+
+function payeeOf(caller: { organizationId: string; currency: Currency }) {
+  return { organizationId: caller.organizationId, currency: caller.currency };
+}
+
+function formatAccount(currency: Currency, account: PayoutAccount): PayoutAccountBody {
+  return {
+    currency,
+    connected: account.stripeAccountId !== undefined,
+    ready: account.isReady,
+    requirements: account.requirements,
+    schedule: account.schedule,
+    minimum_credits: formatCredits(account.minimumMicros),
+  };
+}
