@@ -76,6 +76,15 @@ CREATE TABLE "budget_notices" (
 	CONSTRAINT "budget_notices_are_told_once" PRIMARY KEY("meter_id","window","starts_on","percent","cap_micros")
 );
 --> statement-breakpoint
+CREATE TABLE "card_disputes" (
+	"dispute_id" text PRIMARY KEY NOT NULL,
+	"top_up_id" uuid NOT NULL,
+	"state" text NOT NULL,
+	"cents" bigint NOT NULL,
+	CONSTRAINT "card_disputes_state_is_known" CHECK ("card_disputes"."state" in ('open', 'won', 'lost')),
+	CONSTRAINT "card_disputes_cents_are_not_negative" CHECK ("card_disputes"."cents" >= 0)
+);
+--> statement-breakpoint
 CREATE TABLE "disputes" (
 	"id" uuid PRIMARY KEY NOT NULL,
 	"call_id" uuid NOT NULL,
@@ -89,6 +98,7 @@ CREATE TABLE "disputes" (
 	"charged_micros" bigint NOT NULL,
 	"claimed_micros" bigint NOT NULL,
 	"claimed_fee_micros" bigint NOT NULL,
+	"duplicate_of" uuid,
 	"status" text NOT NULL,
 	"decided_by" text,
 	"refunded_micros" bigint,
@@ -189,6 +199,7 @@ CREATE TABLE "top_ups" (
 	"refunded_cents" bigint DEFAULT 0 NOT NULL,
 	"card_dispute" text DEFAULT 'none' NOT NULL,
 	"card_dispute_cents" bigint DEFAULT 0 NOT NULL,
+	"lost_cents" bigint DEFAULT 0 NOT NULL,
 	"frozen_micros" bigint DEFAULT 0 NOT NULL,
 	"reversed_micros" bigint DEFAULT 0 NOT NULL,
 	"owed_micros" bigint DEFAULT 0 NOT NULL,
@@ -308,6 +319,7 @@ ALTER TABLE "events" ADD CONSTRAINT "events_organization_id_organizations_id_fk"
 ALTER TABLE "proof_chains" ADD CONSTRAINT "proof_chains_day_proofs_day_fk" FOREIGN KEY ("day") REFERENCES "public"."proofs"("day") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "auto_top_ups" ADD CONSTRAINT "auto_top_ups_organization_id_organizations_id_fk" FOREIGN KEY ("organization_id") REFERENCES "public"."organizations"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "balance_alerts" ADD CONSTRAINT "balance_alerts_organization_id_organizations_id_fk" FOREIGN KEY ("organization_id") REFERENCES "public"."organizations"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "card_disputes" ADD CONSTRAINT "card_disputes_top_up_id_top_ups_id_fk" FOREIGN KEY ("top_up_id") REFERENCES "public"."top_ups"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "disputes" ADD CONSTRAINT "disputes_buyer_id_organizations_id_fk" FOREIGN KEY ("buyer_id") REFERENCES "public"."organizations"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "disputes" ADD CONSTRAINT "disputes_seller_id_organizations_id_fk" FOREIGN KEY ("seller_id") REFERENCES "public"."organizations"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "payout_accounts" ADD CONSTRAINT "payout_accounts_organization_id_organizations_id_fk" FOREIGN KEY ("organization_id") REFERENCES "public"."organizations"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
@@ -319,6 +331,7 @@ ALTER TABLE "webhook_deliveries" ADD CONSTRAINT "webhook_deliveries_endpoint_id_
 ALTER TABLE "webhook_endpoints" ADD CONSTRAINT "webhook_endpoints_organization_id_organizations_id_fk" FOREIGN KEY ("organization_id") REFERENCES "public"."organizations"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 CREATE INDEX "events_to_fan_out" ON "events" USING btree ("id") WHERE "events"."fanned_out_at" is null;--> statement-breakpoint
 CREATE INDEX "events_by_organization" ON "events" USING btree ("organization_id","id");--> statement-breakpoint
+CREATE INDEX "card_disputes_by_top_up" ON "card_disputes" USING btree ("top_up_id");--> statement-breakpoint
 CREATE INDEX "disputes_by_buyer" ON "disputes" USING btree ("buyer_id","id");--> statement-breakpoint
 CREATE INDEX "disputes_by_seller" ON "disputes" USING btree ("seller_id","id");--> statement-breakpoint
 CREATE INDEX "disputes_open" ON "disputes" USING btree ("answer_by") WHERE "disputes"."status" = 'open';--> statement-breakpoint

@@ -1,10 +1,11 @@
 import type { BillingDeps } from './deps.ts';
 import { findCustomer } from './stripe-customers.ts';
 import {
-  factsOfDispute,
+  disputeOf,
   factsOfIntent,
   factsOfSession,
   TOP_UP_MEMBER,
+  type DisputeFact,
   type PaymentFacts,
 } from './stripe-facts.ts';
 import type { StripeAccess } from './stripe.ts';
@@ -21,8 +22,7 @@ export async function askStripe(
 ): Promise<PaymentFacts | undefined> {
   const facts = await findPayment(deps, stripe, topUp);
   if (facts?.paymentIntentId === undefined || !facts.paid) return facts;
-  const dispute = await findDispute(stripe, facts.paymentIntentId);
-  return dispute ? { ...facts, dispute } : facts;
+  return { ...facts, disputes: await listDisputes(stripe, facts.paymentIntentId) };
 }
 
 /** Of a payment that is known by nothing but its id, as a dispute names it. */
@@ -81,13 +81,12 @@ function since(topUp: TopUp): { gte: number } {
   return { gte: Math.trunc(topUp.createdAt.getTime() / 1_000) - SKEW_SECONDS };
 }
 
-/** One payment may be disputed more than once: what weighs most is what counts. */
-async function findDispute(stripe: StripeAccess, paymentIntentId: string): Promise<PaymentFacts['dispute']> {
-  const { data } = await stripe.client.disputes.list({ payment_intent: paymentIntentId, limit: 100 });
-  const weight = ['none', 'open', 'won', 'lost'];
-  return data
-    .map((dispute) => factsOfDispute(dispute).dispute)
-    .toSorted((a, b) => weight.indexOf(b?.state ?? 'none') - weight.indexOf(a?.state ?? 'none'))[0];
+async function listDisputes(stripe: StripeAccess, paymentIntentId: string): Promise<DisputeFact[]> {
+  const disputes: DisputeFact[] = [];
+  for await (const each of stripe.client.disputes.list({ payment_intent: paymentIntentId, limit: 100 })) {
+    disputes.push(disputeOf(each));
+  }
+  return disputes;
 }
 
 /** Closes what could still be paid. True when nothing can any more. */

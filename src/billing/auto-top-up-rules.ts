@@ -55,8 +55,10 @@ export async function setAutoTopUp(
   );
 }
 
+/** With a failure, unless it is off already: that says why it was switched off by another than its owner. */
 export async function markAutoTopUpOff(tx: Tx, owner: Owner, failure: string | null): Promise<void> {
-  await tx.update(autoTopUps).set({ isEnabled: false, failure }).where(isRuleOf(owner));
+  const rule = failure === null ? isRuleOf(owner) : and(isRuleOf(owner), eq(autoTopUps.isEnabled, true));
+  await tx.update(autoTopUps).set({ isEnabled: false, failure }).where(rule);
 }
 
 /** Forgets the saved card, here and at Stripe, and with it automatic top-ups. */

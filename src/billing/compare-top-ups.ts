@@ -3,10 +3,12 @@ import { formatCredits, MICROS_PER_CREDIT } from '../base/money.ts';
 import type { Db } from '../db/db.ts';
 import { ledgerAccounts, ledgerJournal } from '../ledger/tables.ts';
 import { askStripe } from './ask-stripe.ts';
+import { sumDisputes } from './card-disputes.ts';
 import type { BillingDeps } from './deps.ts';
 import type { Difference } from '../base/difference.ts';
-import { factsOfDispute, factsOfIntent, type PaymentFacts } from './stripe-facts.ts';
+import { disputeOf, factsOfIntent, type DisputeFact, type PaymentFacts } from './stripe-facts.ts';
 import { stripeMoves, type StripeAccess } from './stripe.ts';
+import { idOf } from './stripe-words.ts';
 import { topUps } from './tables.ts';
 import { findTopUp, lotMicros, topUpId, type TopUp } from './top-ups.ts';
 
@@ -51,14 +53,14 @@ async function lookAgain(deps: BillingDeps, stripe: StripeAccess, id: string): P
 
 /** What Stripe knows of every payment that names a top-up. */
 async function listPayments({ client }: StripeAccess): Promise<Map<string, PaymentFacts>> {
-  const disputes = new Map<string, PaymentFacts['dispute']>();
+  const disputes = new Map<string, DisputeFact[]>();
   for await (const found of client.disputes.list({ limit: 100 })) {
-    const { paymentIntentId, dispute } = factsOfDispute(found);
-    if (paymentIntentId !== undefined) disputes.set(paymentIntentId, dispute);
+    const id = idOf(found.payment_intent);
+    if (id !== undefined) disputes.set(id, [...(disputes.get(id) ?? []), disputeOf(found)]);
   }
   const payments = new Map<string, PaymentFacts>();
   for await (const intent of client.paymentIntents.list({ limit: 100, expand: ['data.latest_charge'] })) {
-    const facts = { ...factsOfIntent(intent), dispute: disputes.get(intent.id) };
+    const facts = { ...factsOfIntent(intent), disputes: disputes.get(intent.id) };
     if (facts.topUpId !== undefined && facts.paid) payments.set(facts.topUpId, facts);
   }
   return payments;
@@ -142,7 +144,10 @@ function differencesOf(
   );
   if (isPaid && paid) {
     compare('top-up: cents refunded', String(facts.refundedCents ?? 0n), String(topUp.refundedCents));
-    compare('top-up: card dispute', facts.dispute?.state ?? 'none', topUp.cardDispute);
+    const { cardDispute, cardDisputeCents, lostCents } = sumDisputes(topUp, facts.disputes ?? []);
+    compare('top-up: card dispute', cardDispute, topUp.cardDispute);
+    compare('top-up: cents in card disputes', String(cardDisputeCents), String(topUp.cardDisputeCents));
+    compare('top-up: cents lost to card disputes', String(lostCents), String(topUp.lostCents));
   }
 
   const moved = journal ?? { loaded: 0n, reversed: 0n, frozen: 0n };
@@ -156,7 +161,6 @@ function differencesOf(
 }
 
 function dueMicros(topUp: TopUp): bigint {
-  const lost = topUp.cardDispute === 'lost' ? topUp.cardDisputeCents : 0n;
-  const due = (topUp.refundedCents + lost) * MICROS_PER_CREDIT;
+  const due = (topUp.refundedCents + topUp.lostCents) * MICROS_PER_CREDIT;
   return due < lotMicros(topUp) ? due : lotMicros(topUp);
 }

@@ -10,7 +10,9 @@ import {
   type AccountKind,
   type Transfer,
 } from '../ledger/accounts.ts';
+import { ledgerJournal } from '../ledger/tables.ts';
 import { divideClaim, type Division } from './dispute-amounts.ts';
+import { lockPendingEarnings } from './dispute-window.ts';
 import { claimOf, formatDispute, type Dispute } from './disputes.ts';
 import { disputes } from './tables.ts';
 
@@ -24,7 +26,8 @@ export type Decision = {
 
 /**
  * Ends an open dispute that is locked: what is refunded goes back to the buyer, the fee on it included, and the
- * rest to the seller. Every movement has its id from when the dispute was opened, so none can happen twice.
+ * rest to the seller: to its earnings while they are pending, where they wait with the rest of what was settled
+ * then, and to what may be paid out after they were released. Every movement has its id from when the dispute was opened, so none can happen twice.
  */
 export async function decideDispute(tx: Tx, dispute: Dispute, decision: Decision): Promise<Dispute> {
   invariant(dispute.status === 'open', 'a dispute is decided once');
@@ -67,7 +70,6 @@ async function moveCredits(tx: Tx, dispute: Dispute, division: Division): Promis
   const { currency, buyerId, sellerId, callId: subject } = dispute;
   const balance = { owner: buyerId, kind: 'balance' } as const;
   const disputed = { owner: sellerId, kind: 'disputed' } as const;
-  const payable = { owner: sellerId, kind: 'payable' } as const;
   const fees = { owner: null, kind: 'fees' } as const;
   const open = (account: { owner: string | null; kind: AccountKind }): Promise<bigint> =>
     openAccount(tx, account.owner, currency, account.kind);
@@ -81,13 +83,6 @@ async function moveCredits(tx: Tx, dispute: Dispute, division: Division): Promis
       to: balance,
       micros: feeReversalMicros,
     },
-    {
-      uuid: dispute.returnTxn,
-      kind: 'dispute_rejected',
-      from: disputed,
-      to: payable,
-      micros: returnedMicros,
-    },
   ] as const;
   const movements: Transfer[] = [];
   for (const { uuid, kind, from, to, micros } of rows) {
@@ -96,10 +91,49 @@ async function moveCredits(tx: Tx, dispute: Dispute, division: Division): Promis
     const [debit, credit] = [await open(from), await open(to)];
     movements.push({ uuid, kind, debit, credit, amountMicros: micros, subject });
   }
-  await lockAccounts(
-    tx,
-    movements.flatMap(({ debit, credit }) => [debit, credit]),
-  );
+  const sellers = returnedMicros === 0n ? undefined : await openSellers(tx, dispute);
+  await lockAccounts(tx, [
+    ...movements.flatMap(({ debit, credit }) => [debit, credit]),
+    ...(sellers ? Object.values(sellers) : []),
+  ]);
   for (const movement of movements) await transfer(tx, movement);
+  if (sellers) await giveBack(tx, dispute, sellers, returnedMicros);
   if (dispute.status === 'refunded') await noteCredits(tx, await open(balance));
+}
+
+type SellersAccounts = { disputed: bigint; earnings: bigint; payable: bigint };
+
+async function openSellers(tx: Tx, { sellerId, currency }: Dispute): Promise<SellersAccounts> {
+  return {
+    disputed: await openAccount(tx, sellerId, currency, 'disputed'),
+    earnings: await openAccount(tx, sellerId, currency, 'earnings'),
+    payable: await openAccount(tx, sellerId, currency, 'payable'),
+  };
+}
+
+/** A dispute shortens no wait: what a seller rejects is paid out no sooner than what nobody disputed. */
+async function giveBack(
+  tx: Tx,
+  dispute: Dispute,
+  { disputed, earnings, payable }: SellersAccounts,
+  amountMicros: bigint,
+): Promise<void> {
+  const isPending = await lockPendingEarnings(tx, earnings, await getSettledAt(tx, dispute.callId));
+  await transfer(tx, {
+    uuid: dispute.returnTxn,
+    kind: 'dispute_rejected',
+    debit: disputed,
+    credit: isPending ? earnings : payable,
+    amountMicros,
+    subject: dispute.callId,
+  });
+}
+
+async function getSettledAt(tx: Tx, callUuid: string): Promise<Date> {
+  const [row] = await tx
+    .select({ settledAt: ledgerJournal.createdAt })
+    .from(ledgerJournal)
+    .where(eq(ledgerJournal.id, callUuid));
+  invariant(row, 'a call that is disputed was settled');
+  return row.settledAt;
 }

@@ -51,15 +51,13 @@ export async function listEarnedCalls(db: Db, page: EarnedPage): Promise<EarnedC
       CASE
         WHEN d.status = 'open' THEN 'disputed'
         WHEN r.amount > 0 THEN 'reversed'
-        WHEN b.amount = j.amount - j.fee THEN 'available'
         WHEN j.created_at <= e.released_through THEN 'available'
         ELSE 'pending' END AS state,
-      (d.status IS NULL OR d.status = 'rejected') AND b.amount IS DISTINCT FROM j.amount - j.fee AS is_by_date
+      d.status IS NULL OR d.status = 'rejected' AS is_by_date
     FROM ${ledgerJournal} j
     LEFT JOIN ${earningReleases} e ON e.account_id = j.credit
     LEFT JOIN ${disputes} d ON d.call_id = j.id
     LEFT JOIN ${ledgerJournal} r ON r.id = d.reversal_txn
-    LEFT JOIN ${ledgerJournal} b ON b.id = d.return_txn
     WHERE j.credit = ${account} AND j.kind = 'settle' AND j.seq < ${page.beforeSeq ?? LAST_SEQ}
       AND (${page.from?.toISOString() ?? null}::timestamptz IS NULL OR j.created_at >= ${page.from?.toISOString() ?? null})
       AND (${page.to?.toISOString() ?? null}::timestamptz IS NULL OR j.created_at < ${page.to?.toISOString() ?? null})

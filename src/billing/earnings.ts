@@ -93,12 +93,13 @@ async function sumSettled(tx: Tx, accountId: bigint, after: Date, through: Date)
   return BigInt(rows[0]?.sum ?? 0);
 }
 
-/** What disputes took out of the earnings, of the calls that were settled then. */
+/** What disputes took out of the earnings and did not bring back, of the calls that were settled then. */
 async function sumSetAside(tx: Tx, accountId: bigint, after: Date, through: Date): Promise<bigint> {
   const { rows } = await tx.execute<{ sum: string }>(
-    sql`SELECT coalesce(sum(d.amount), 0)::bigint AS sum
+    sql`SELECT coalesce(sum(CASE d.kind WHEN 'dispute' THEN d.amount ELSE -d.amount END), 0)::bigint AS sum
     FROM ${ledgerJournal} d JOIN ${ledgerJournal} s ON s.id = d.subject
-    WHERE d.debit = ${accountId} AND d.kind = 'dispute' AND s.created_at > ${after.toISOString()} AND s.created_at <= ${through.toISOString()}`,
+    WHERE (d.debit = ${accountId} AND d.kind = 'dispute' OR d.credit = ${accountId} AND d.kind = 'dispute_rejected')
+      AND s.created_at > ${after.toISOString()} AND s.created_at <= ${through.toISOString()}`,
   );
   return BigInt(rows[0]?.sum ?? 0);
 }
@@ -150,8 +151,9 @@ export async function getEarnings(db: Db, organizationId: string, currency: Curr
         WHERE j.credit = (SELECT id FROM own WHERE kind = 'earnings' AND posted > 0) AND j.kind = 'settle'
           AND j.created_at > coalesce((SELECT r.released_through FROM ${earningReleases} r
             WHERE r.account_id = (SELECT id FROM own WHERE kind = 'earnings')), '-infinity')
-          AND j.amount - j.fee > coalesce((SELECT sum(d.amount) FROM ${ledgerJournal} d
-            WHERE d.subject = j.id AND d.kind = 'dispute'), 0)) AS oldest`);
+          AND j.amount - j.fee > coalesce((SELECT sum(CASE d.kind WHEN 'dispute' THEN d.amount ELSE -d.amount END)
+            FROM ${ledgerJournal} d WHERE d.subject = j.id
+              AND (d.kind = 'dispute' OR d.kind = 'dispute_rejected' AND d.credit = j.credit)), 0)) AS oldest`);
   const [row] = rows;
   invariant(row, 'a SELECT without FROM has one row');
   const [available, pending, inDispute, paidOut] = [row.available, row.pending, row.in_dispute, row.paid_out];

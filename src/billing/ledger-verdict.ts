@@ -6,7 +6,7 @@ import type { DisputeReason } from './disputes.ts';
 
 /** What the books alone can say about a claim. */
 export type Verdict =
-  | { kind: 'refund'; refundedMicros: bigint; explanation: string }
+  | { kind: 'refund'; refundedMicros: bigint; duplicateOf?: string; explanation: string }
   | { kind: 'reject'; explanation: string }
   /** It is not about numbers, or the numbers do not tell. */
   | { kind: 'ask seller' };
@@ -56,6 +56,7 @@ function judgeDuplicate(claimedMicros: bigint, call: ChargedCall, { earlier }: E
   return {
     kind: 'refund',
     refundedMicros: claimedMicros,
+    duplicateOf: earlier.uuid,
     explanation:
       `The ledger shows the same purchase with the same answer: ${idOfUuid('call', earlier.uuid)}, ` +
       `settled at ${earlier.settledAt.toISOString()}.`,

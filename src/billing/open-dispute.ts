@@ -72,7 +72,7 @@ export async function openDispute(
     if (!isPending) throw windowClosed(call);
 
     // Above this line nothing has moved. Below, the dispute and what it does are one commit.
-    const opened = await insertDispute(tx, { claim: wanted, call, claimant, now });
+    const opened = await insertDispute(tx, { claim: wanted, call, claimant, verdict, now });
     await setAside(tx, opened, call, verdict);
     for (const organizationId of new Set([opened.buyerId, opened.sellerId])) {
       const { currency } = opened;
@@ -145,9 +145,15 @@ async function lockParties(
 
 async function insertDispute(
   tx: Tx,
-  from: { claim: Claim & { claimedMicros: bigint }; call: ChargedCall; claimant: Claimant; now: Date },
+  from: {
+    claim: Claim & { claimedMicros: bigint };
+    call: ChargedCall;
+    claimant: Claimant;
+    verdict: Verdict;
+    now: Date;
+  },
 ): Promise<Dispute> {
-  const { claim, call, claimant, now } = from;
+  const { claim, call, claimant, verdict, now } = from;
   const paid = { totalMicros: call.chargedMicros, feeMicros: call.feeMicros };
   const [dispute] = await tx
     .insert(disputes)
@@ -164,6 +170,7 @@ async function insertDispute(
       chargedMicros: call.chargedMicros,
       claimedMicros: claim.claimedMicros,
       claimedFeeMicros: partOf(paid, claim.claimedMicros).feeMicros,
+      duplicateOf: verdict.kind === 'refund' ? (verdict.duplicateOf ?? null) : null,
       status: 'open',
       setAsideTxn: newUuid('txn'),
       reversalTxn: newUuid('txn'),

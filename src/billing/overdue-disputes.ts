@@ -1,15 +1,19 @@
 import { and, asc, eq, gt, lte } from 'drizzle-orm';
-import type { Db } from '../db/db.ts';
+import type { Db, Tx } from '../db/db.ts';
 import { decideDispute } from './decide-dispute.ts';
 import type { BillingDeps } from './deps.ts';
-import { lockDispute } from './disputes.ts';
+import { lockDispute, type Dispute } from './disputes.ts';
 import { disputes } from './tables.ts';
 
 const PAGE = 100;
 const EXPLANATION = 'The seller did not answer in time, and silence refunds.';
+const WAS_REPEATED =
+  'The seller did not answer in time. The same purchase made twice was given back once already, because this call ' +
+  'stood for the other one; silence does not give back both.';
 
 /**
- * Refunds every claim its seller has not answered in time; tells how many. Each is a transaction of its own, so
+ * Refunds every claim its seller has not answered in time; tells how many. One about a call whose repetition was
+ * refunded is rejected: nobody has to speak up to be paid for one of two equal calls. Each is a transaction of its own, so
  * any number of workers may run, and one that cannot be decided does not keep the others waiting.
  */
 export async function decideOverdueDisputes(deps: BillingDeps): Promise<number> {
@@ -20,7 +24,7 @@ export async function decideOverdueDisputes(deps: BillingDeps): Promise<number> 
     const page = await listOverdue(deps.db, now, after);
     for (const { id } of page) {
       try {
-        if (await refundOverdue(deps, id, now)) refunded += 1;
+        if (await decideOverdue(deps, id, now)) refunded += 1;
       } catch (error) {
         deps.log('error', 'an overdue dispute could not be decided', { dispute: id, error: String(error) });
       }
@@ -45,13 +49,27 @@ async function listOverdue(db: Db, now: Date, after: string | undefined): Promis
     .limit(PAGE);
 }
 
-/** False when somebody else decided it since it was listed. */
-async function refundOverdue(deps: BillingDeps, uuid: string, now: Date): Promise<boolean> {
+/** False when nothing was refunded, or somebody else decided it since it was listed. */
+async function decideOverdue(deps: BillingDeps, uuid: string, now: Date): Promise<boolean> {
   return deps.db.transaction(async (tx) => {
     const dispute = await lockDispute(tx, uuid);
     if (dispute.status !== 'open') return false;
-    const refundedMicros = dispute.claimedMicros;
-    await decideDispute(tx, dispute, { decidedBy: 'silence', refundedMicros, explanation: EXPLANATION, now });
-    return true;
+    const isLast = await wasRepeated(tx, dispute);
+    const refundedMicros = isLast ? 0n : dispute.claimedMicros;
+    const explanation = isLast ? WAS_REPEATED : EXPLANATION;
+    await decideDispute(tx, dispute, { decidedBy: 'silence', refundedMicros, explanation, now });
+    return !isLast;
   });
+}
+
+/** Whether a repetition of the call was refunded because this one is paid for. */
+async function wasRepeated(tx: Tx, { buyerId, callId }: Dispute): Promise<boolean> {
+  const [repetition] = await tx
+    .select({ id: disputes.id })
+    .from(disputes)
+    .where(
+      and(eq(disputes.buyerId, buyerId), eq(disputes.duplicateOf, callId), eq(disputes.status, 'refunded')),
+    )
+    .limit(1);
+  return repetition !== undefined;
 }

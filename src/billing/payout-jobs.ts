@@ -2,11 +2,11 @@ import { and, asc, eq, isNull, isNotNull, lt, ne, or } from 'drizzle-orm';
 import type { Tx } from '../db/db.ts';
 import type { BillingDeps } from './deps.ts';
 import { dayOf, type Payee, type PayoutSchedule } from './payout-accounts.ts';
-import { openPayout, wholeCents } from './payouts.ts';
+import { findPayable, openPayout, wholeCents } from './payouts.ts';
 import { claimPayout, sendPayout, type Payout } from './send-payout.ts';
 import { stripeMoves, type StripeAccess } from './stripe.ts';
 import { payoutAccounts, payouts } from './tables.ts';
-import { findAccount, getBalance } from '../ledger/accounts.ts';
+import { findAccount } from '../ledger/accounts.ts';
 
 /** How many open payouts one run asks Stripe about; the next run goes on. */
 const RESUMED_AT_ONCE = 100;
@@ -42,7 +42,7 @@ export async function resumePayouts(deps: BillingDeps): Promise<{ resumed: numbe
 /**
  * Pays every seller whose day it is: daily, on Mondays, or on the first of the month (UTC). What is below the
  * seller's minimum waits for the next time. A period is paid once: who paid it, and that it was, is one
- * transaction, and the period is the payout's idempotency key besides.
+ * transaction, and the payout's idempotency key names the period besides.
  */
 export async function runScheduledPayouts(deps: BillingDeps): Promise<{ paid: number }> {
   const { db, stripe, clock, log } = deps;
@@ -100,11 +100,16 @@ async function openScheduledPayout(
   await tx.update(payoutAccounts).set({ lastScheduledOn: period }).where(isOfPayee);
 
   const payable = await findAccount(tx, payee.organizationId, payee.currency, 'payable');
-  const available = payable === undefined ? 0n : (await getBalance(tx, payable)).availableMicros;
+  const available = payable === undefined ? 0n : (await findPayable(tx, payee, payable)).payableMicros;
   if (wholeCents(available) === 0n || available < account.minimumMicros) return undefined;
-  const wish = { ...payee, askedMicros: undefined, idempotencyKey: period };
+  const wish = { ...payee, askedMicros: undefined, idempotencyKey: scheduleKey(period) };
   const { payout, isNew } = await openPayout(tx, deps, wish, account.stripeAccountId);
   return isNew ? payout : undefined;
+}
+
+/** A key of a client has no blanks, so none can be taken for a period's, nor take its place. */
+export function scheduleKey(period: string): string {
+  return `schedule ${period}`;
 }
 
 /** The first day of the period `now` is in; undefined when nothing is paid by itself. */

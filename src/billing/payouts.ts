@@ -9,6 +9,7 @@ import type { BillingDeps } from './deps.ts';
 import { getCurrentPayoutAccount, requirePayouts, type Payee } from './payout-accounts.ts';
 import { CLAIM_MS, sendPayout, type Payout } from './send-payout.ts';
 import { payouts } from './tables.ts';
+import { sumOwed } from './top-ups.ts';
 
 export type PayoutWish = Payee & {
   /** Undefined: all there is. */
@@ -45,7 +46,7 @@ export async function openPayout(
   const accountId = await openAccount(tx, organizationId, currency, 'payable');
   const funding = await openAccount(tx, null, currency, 'funding');
   await lockAccounts(tx, [accountId, funding]);
-  const { availableMicros } = await getBalance(tx, accountId);
+  const payable = await findPayable(tx, wish, accountId);
   // A later statement than the lock, so it sees what an equal request committed.
   const known = await findByKey(tx, wish);
   if (known) return { payout: known, isNew: false };
@@ -57,7 +58,7 @@ export async function openPayout(
     currency,
     accountId,
     askedMicros: askedMicros ?? null,
-    amountMicros: decideAmount(askedMicros, availableMicros),
+    amountMicros: decideAmount(askedMicros, payable),
     status: 'requested' as const,
     stripeAccountId,
     returnTxn: uuidOf('txn'),
@@ -78,10 +79,34 @@ export async function openPayout(
   return { payout, isNew: true };
 }
 
+/** What is on a seller's account, and what of it stays because the same organization owes for top-ups. */
+export type Payable = { availableMicros: bigint; owedMicros: bigint; payableMicros: bigint };
+
+export async function findPayable(
+  tx: Tx,
+  { organizationId, currency }: Payee,
+  accountId: bigint,
+): Promise<Payable> {
+  const { availableMicros } = await getBalance(tx, accountId);
+  const owedMicros = await sumOwed(tx, organizationId, currency);
+  const payableMicros = availableMicros > owedMicros ? availableMicros - owedMicros : 0n;
+  return { availableMicros, owedMicros, payableMicros };
+}
+
 /** Only whole cents leave; a fraction stays and is paid with what comes after it. */
-export function decideAmount(askedMicros: bigint | undefined, availableMicros: bigint): bigint {
-  const amountMicros = wholeCents(askedMicros ?? availableMicros);
+export function decideAmount(askedMicros: bigint | undefined, payable: Payable): bigint {
+  const { availableMicros, owedMicros, payableMicros } = payable;
+  const amountMicros = wholeCents(askedMicros ?? payableMicros);
   const amounts = { balance: formatCredits(availableMicros) };
+  if (owedMicros > 0n && (amountMicros > payableMicros || amountMicros === 0n)) {
+    throw new Problem(
+      'CONFLICT',
+      `Of ${amounts.balance} credits available, ${formatCredits(payableMicros)} can be paid out: ` +
+        `${formatCredits(owedMicros)} are owed for loads whose card payment was taken back or is contested. ` +
+        'See GET /v1/billing/loads; load credits, or wait until the card dispute is decided.',
+      { ...amounts, ...(amountMicros > 0n ? { needed: formatCredits(amountMicros) } : {}) },
+    );
+  }
   if (amountMicros > availableMicros) {
     throw new Problem(
       'CONFLICT',

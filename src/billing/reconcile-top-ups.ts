@@ -1,14 +1,15 @@
 import { and, asc, eq, gt, isNull, or } from 'drizzle-orm';
 import { askForPayment, askStripe, closePayment } from './ask-stripe.ts';
 import { getAutoTopUp } from './auto-top-up-rules.ts';
+import type { Db } from '../db/db.ts';
 import type { BillingDeps } from './deps.ts';
 import { lockBooks, recordPayment } from './record-payment.ts';
 import { chargeCard } from './run-auto-top-ups.ts';
 import { settleLots } from './settle-lots.ts';
-import { factsOfDispute, type PaymentFacts } from './stripe-facts.ts';
+import { disputeOf, type DisputeFact, type PaymentFacts } from './stripe-facts.ts';
 import { stripeMoves, type StripeAccess } from './stripe.ts';
 import { fromStripeAmount, idOf } from './stripe-words.ts';
-import { topUps } from './tables.ts';
+import { cardDisputes, topUps } from './tables.ts';
 import { findTopUp, findTopUpOfPayment, topUpId, type TopUp } from './top-ups.ts';
 
 /** What nobody paid for so long is not waited for. */
@@ -36,11 +37,11 @@ export async function reconcileTopUps(deps: BillingDeps): Promise<Reconciled> {
   }
   for await (const told of listTakenBack(deps, stripe)) {
     const known = await findTopUpOfPayment(deps.db, told.paymentIntentId);
-    if (known && isKnown(known, told)) continue;
+    if (known && (await isKnown(deps.db, known, told))) continue;
     const asked = await askForPayment(stripe, told.paymentIntentId);
     const topUp = asked.topUpId === undefined ? undefined : await findTopUp(deps.db, asked.topUpId);
     if (!topUp || !stripeMoves(stripe, topUp.currency)) continue;
-    const facts = told.dispute ? { ...asked, dispute: told.dispute } : asked;
+    const facts = told.dispute ? { ...asked, disputes: [told.dispute] } : asked;
     await attempt(deps, done, topUp, () => record(deps, topUp, facts));
   }
   await settleDebts(deps);
@@ -116,7 +117,11 @@ async function catchUp(deps: BillingDeps, stripe: StripeAccess, topUp: TopUp): P
   return record(deps, topUp, { ended: 'abandoned' });
 }
 
-type TakenBack = Pick<PaymentFacts, 'refundedCents' | 'dispute'> & { paymentIntentId: string };
+type TakenBack = {
+  paymentIntentId: string;
+  refundedCents: bigint | undefined;
+  dispute: DisputeFact | undefined;
+};
 
 /** Payments of which money went back to the card lately, or is being asked back. */
 async function* listTakenBack(deps: BillingDeps, stripe: StripeAccess): AsyncGenerator<TakenBack> {
@@ -130,13 +135,17 @@ async function* listTakenBack(deps: BillingDeps, stripe: StripeAccess): AsyncGen
     yield { paymentIntentId, refundedCents, dispute: undefined };
   }
   for await (const found of stripe.client.disputes.list({ created, limit: 100 })) {
-    const { paymentIntentId, dispute } = factsOfDispute(found);
-    if (paymentIntentId !== undefined) yield { paymentIntentId, refundedCents: undefined, dispute };
+    const paymentIntentId = idOf(found.payment_intent);
+    if (paymentIntentId === undefined) continue;
+    yield { paymentIntentId, refundedCents: undefined, dispute: disputeOf(found) };
   }
 }
 
-function isKnown(topUp: TopUp, { refundedCents = 0n, dispute }: TakenBack): boolean {
-  return topUp.refundedCents >= refundedCents && (dispute?.state ?? topUp.cardDispute) === topUp.cardDispute;
+async function isKnown(db: Db, topUp: TopUp, { refundedCents, dispute }: TakenBack): Promise<boolean> {
+  if (!dispute) return topUp.refundedCents >= (refundedCents ?? 0n);
+  if (dispute.state === 'none') return true;
+  const [known] = await db.select().from(cardDisputes).where(eq(cardDisputes.disputeId, dispute.id));
+  return known?.state === dispute.state;
 }
 
 function record(deps: BillingDeps, topUp: TopUp, facts: PaymentFacts): Promise<TopUp> {

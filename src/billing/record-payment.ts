@@ -12,6 +12,7 @@ import {
   transfer,
 } from '../ledger/accounts.ts';
 import { markAutoTopUpOff } from './auto-top-up-rules.ts';
+import { addDisputes } from './card-disputes.ts';
 import type { BillingDeps } from './deps.ts';
 import { settleLots, type Accounts } from './settle-lots.ts';
 import { isOf } from './stripe-customers.ts';
@@ -32,7 +33,7 @@ export async function recordPayment(
   known: Pick<TopUp, 'id' | 'organizationId' | 'currency' | 'accountId'>,
   facts: PaymentFacts,
 ): Promise<TopUp> {
-  const accounts = await lockBooks(tx, known, facts.dispute !== undefined);
+  const accounts = await lockBooks(tx, known, (facts.disputes ?? []).length > 0);
   const [topUp] = await tx.select().from(topUps).where(eq(topUps.id, known.id)).for('update');
   invariant(topUp, 'a top-up is never deleted');
 
@@ -43,10 +44,16 @@ export async function recordPayment(
     return topUp;
   }
 
-  const next = addUp(topUp, facts, new Date(deps.clock.now()));
+  const { newDisputes, sums } = await addDisputes(tx, topUp, facts.disputes ?? []);
+  const next = { ...addUp(topUp, facts, new Date(deps.clock.now())), ...sums };
   await tx.update(topUps).set(next).where(eq(topUps.id, topUp.id));
   if (next.status === 'failed' && topUp.status !== 'failed' && topUp.isAutomatic) {
     await markAutoTopUpOff(tx, topUp, next.failure ?? 'The card could not be charged.');
+  }
+  // A card whose owner wants money back is not charged without being asked.
+  if (newDisputes > 0) await markAutoTopUpOff(tx, topUp, 'A card payment was disputed.');
+  else if (next.refundedCents > topUp.refundedCents) {
+    await markAutoTopUpOff(tx, topUp, 'A card payment was refunded.');
   }
   if (topUp.savesCard && topUp.chargeId === null && facts.charge?.card) {
     await keepCard(tx, topUp, facts.charge.card);
@@ -95,14 +102,12 @@ function contradictionOf(topUp: TopUp, { paid, paymentIntentId }: PaymentFacts):
 
 // A later word never outranks a higher one: money that came is money that came, also after the page expired.
 const STATUS_RANK = { open: 0, abandoned: 1, failed: 2, paid: 3 } as const;
-const DISPUTE_RANK = { none: 0, open: 1, won: 2, lost: 3 } as const;
 
 /** What is known of the top-up with these facts added. */
-export function addUp(topUp: TopUp, facts: PaymentFacts, now: Date) {
+function addUp(topUp: TopUp, facts: PaymentFacts, now: Date) {
   const declined = facts.declined !== undefined && topUp.isAutomatic ? ('failed' as const) : undefined;
   const told = facts.paid ? ('paid' as const) : (facts.ended ?? declined ?? 'open');
   const status = STATUS_RANK[told] > STATUS_RANK[topUp.status] ? told : topUp.status;
-  const state = facts.dispute?.state ?? 'none';
   const isPaid = status === 'paid';
   return {
     status,
@@ -114,11 +119,6 @@ export function addUp(topUp: TopUp, facts: PaymentFacts, now: Date) {
     invoiceId: topUp.invoiceId ?? facts.invoice?.id ?? null,
     invoiceUrl: topUp.invoiceUrl ?? facts.invoice?.url ?? null,
     refundedCents: between(topUp.refundedCents, facts.refundedCents, topUp.amountCents),
-    cardDispute: DISPUTE_RANK[state] > DISPUTE_RANK[topUp.cardDispute] ? state : topUp.cardDispute,
-    cardDisputeCents:
-      state === 'none'
-        ? topUp.cardDisputeCents
-        : between(topUp.cardDisputeCents, facts.dispute?.cents, topUp.amountCents),
     paidAt: topUp.paidAt ?? (isPaid ? now : null),
   };
 }

@@ -12,7 +12,7 @@ import { factsOfIntent, TOP_UP_MEMBER } from './stripe-facts.ts';
 import { stripeMoves, type StripeAccess } from './stripe.ts';
 import { isRefusal, toStripeAmount } from './stripe-words.ts';
 import { autoTopUps, topUps } from './tables.ts';
-import { lotMicros, sumAutomatic, topUpId, type Owner, type TopUp } from './top-ups.ts';
+import { isContested, lotMicros, sumAutomatic, topUpId, type Owner, type TopUp } from './top-ups.ts';
 
 const DAY_MS = 24 * 3_600_000;
 /** The most that are charged in one run; the next one goes on. */
@@ -74,6 +74,8 @@ async function begin(deps: BillingDeps, owner: Low): Promise<TopUp | undefined> 
     await lockAccounts(tx, [owner.accountId]);
     const [rule] = await tx.select().from(autoTopUps).where(isRuleOf(owner));
     if (!rule?.isEnabled) return undefined;
+    // Credits bought now would be taken for what is owed, and that card payment may be contested too.
+    if (await isContested(tx, owner)) return undefined;
     const { availableMicros } = await getBalance(tx, owner.accountId);
     if (availableMicros >= rule.thresholdMicros) return undefined;
     const chargedCents = await sumAutomatic(tx, owner, startOfMonth(now));

@@ -89,6 +89,11 @@ async function askForTransfer({ client }: StripeAccess, payout: Payout, isFresh:
     // Stripe forgets idempotency keys after a day or so, but not transfers: an old one is found by its group.
     const found = isFresh ? undefined : await findTransfer(client, id);
     if (found) return { kind: 'sent', transfer: found };
+  } catch (error) {
+    // Being refused a look says nothing of the transfer: there may be one.
+    return { kind: 'unknown', cause: causeOf(stripeError(error)) };
+  }
+  try {
     const made = await client.transfers.create(
       {
         amount: toStripeAmount(payout.amountMicros / MICROS_PER_CREDIT),
@@ -100,15 +105,25 @@ async function askForTransfer({ client }: StripeAccess, payout: Payout, isFresh:
       { idempotencyKey: id },
     );
     return { kind: 'sent', transfer: made };
-  } catch (error) {
-    if (!(error instanceof Stripe.errors.StripeError)) throw error;
-    const cause = `${error.type} ${error.statusCode ?? ''} ${error.code ?? ''}: ${error.message}`;
+  } catch (thrown) {
+    const error = stripeError(thrown);
+    const cause = causeOf(error);
     const isRefusal =
       error instanceof Stripe.errors.StripeInvalidRequestError ||
       error instanceof Stripe.errors.StripePermissionError ||
       error instanceof Stripe.errors.StripeCardError;
     return isRefusal ? { kind: 'refused', reason: reasonOf(error.code), cause } : { kind: 'unknown', cause };
   }
+}
+
+/** Anything that is not Stripe's is a bug of ours, and thrown on. */
+function stripeError(error: unknown): InstanceType<typeof Stripe.errors.StripeError> {
+  if (error instanceof Stripe.errors.StripeError) return error;
+  throw error;
+}
+
+function causeOf(error: InstanceType<typeof Stripe.errors.StripeError>): string {
+  return `${error.type} ${error.statusCode ?? ''} ${error.code ?? ''}: ${error.message}`;
 }
 
 async function findTransfer(client: Stripe, payoutId: string): Promise<Stripe.Transfer | undefined> {

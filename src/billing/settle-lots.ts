@@ -41,16 +41,15 @@ export async function settleLots(tx: Tx, owner: Pick<TopUp, 'accountId'>, accoun
   if (decided.movements.some(({ kind }) => kind === 'unfreeze')) await noteCredits(tx, accounts.balance);
 }
 
-/** Refunds and a lost dispute may overlap; more than the lot is never taken back. */
+/** Refunds and lost disputes may overlap; more than the lot is never taken back. */
 function toLot(topUp: TopUp): Lot {
   const whole = lotMicros(topUp);
-  const disputed = topUp.cardDisputeCents * MICROS_PER_CREDIT;
-  const refunded = topUp.refundedCents * MICROS_PER_CREDIT;
-  const dueMicros = least(whole, refunded + (topUp.cardDispute === 'lost' ? disputed : 0n));
+  const dueMicros = least(whole, (topUp.refundedCents + topUp.lostCents) * MICROS_PER_CREDIT);
+  const openCents = topUp.cardDispute === 'open' ? topUp.cardDisputeCents : 0n;
   return {
     id: topUp.id,
     dueMicros,
-    contestedMicros: topUp.cardDispute === 'open' ? least(disputed, whole - dueMicros) : 0n,
+    contestedMicros: least(openCents * MICROS_PER_CREDIT, whole - dueMicros),
     reversedMicros: topUp.reversedMicros,
     frozenMicros: topUp.frozenMicros,
   };

@@ -1,4 +1,4 @@
-import { and, eq, isNull } from 'drizzle-orm';
+import { and, eq, gt, isNull, sql } from 'drizzle-orm';
 import { newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits } from '../base/money.ts';
@@ -14,6 +14,9 @@ import { lotMicros, topUpId, type Owner, type TopUp } from './top-ups.ts';
 
 /** Stripe takes 24 hours at most, by its own clock. */
 const PAGE_LIVES_MS = 23 * 3_600_000;
+
+/** Loads of an organization and currency that wait to be paid. */
+const MOST_OPEN = 10;
 
 export type TopUpWish = Owner & {
   accountId: bigint;
@@ -43,6 +46,10 @@ async function insertTopUp(deps: BillingDeps, tx: Tx, wish: TopUpWish): Promise<
   const id = uuidOfId('top', newId('top'));
   invariant(id !== undefined, 'a new id is one of its kind');
   const now = deps.clock.now();
+  // Those who start one at the same moment are counted one after the other.
+  await tx.execute(
+    sql`SELECT pg_advisory_xact_lock(hashtextextended(${`loads ${wish.organizationId} ${wish.currency}`}, 0))`,
+  );
   const [inserted] = await tx
     .insert(topUps)
     .values({
@@ -57,9 +64,34 @@ async function insertTopUp(deps: BillingDeps, tx: Tx, wish: TopUpWish): Promise<
     })
     .onConflictDoNothing({ target: [topUps.organizationId, topUps.currency, topUps.idempotencyKey] })
     .returning();
-  if (inserted) return inserted;
+  if (inserted) {
+    await refuseManyOpen(tx, inserted, new Date(now));
+    return inserted;
+  }
   invariant(wish.idempotencyKey !== undefined, 'only a key that was used is in the way');
   return findRepeated(tx, wish, wish.idempotencyKey);
+}
+
+/** Every open load is a page at Stripe that somebody may pay, and is looked after until it is over. */
+async function refuseManyOpen(tx: Tx, { organizationId, currency }: TopUp, now: Date): Promise<void> {
+  const open = await tx
+    .select({ id: topUps.id })
+    .from(topUps)
+    .where(
+      and(
+        eq(topUps.organizationId, organizationId),
+        eq(topUps.currency, currency),
+        eq(topUps.status, 'open'),
+        eq(topUps.isAutomatic, false),
+        gt(topUps.expiresAt, now),
+      ),
+    )
+    .limit(MOST_OPEN + 1);
+  if (open.length <= MOST_OPEN) return;
+  throw new Problem(
+    'CONFLICT',
+    `${MOST_OPEN} loads are waiting to be paid. Pay one of them at its payment_url (GET /v1/billing/loads?status=open), or wait until one has expired.`,
+  );
 }
 
 async function findRepeated(tx: Tx, wish: TopUpWish, idempotencyKey: string): Promise<TopUp> {

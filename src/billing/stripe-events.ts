@@ -1,4 +1,5 @@
 import type { Stripe } from 'stripe';
+import { isJsonObject } from '../base/json.ts';
 import { Problem } from '../base/problem.ts';
 import { askForPayment } from './ask-stripe.ts';
 import type { BillingDeps } from './deps.ts';
@@ -21,25 +22,29 @@ export function verifyStripeEvent(
   body: Buffer,
   signature: string | undefined,
 ): Stripe.Event {
-  const { client, webhookSecret } = requireStripe(deps);
-  if (webhookSecret === undefined) {
+  const { client, webhookSecrets } = requireStripe(deps);
+  if (webhookSecrets.length === 0) {
     throw new Problem(
       'STRIPE_NOT_CONFIGURED',
       'This gateway cannot check what Stripe sends: its operator sets STRIPE_WEBHOOK_SECRET.',
     );
   }
-  try {
-    const header = signature ?? '';
-    const now = deps.clock.now();
-    return client.webhooks.constructEvent(body, header, webhookSecret, TOLERANCE_SECONDS, undefined, now);
-  } catch (error) {
-    throw new Problem(
-      'INVALID_INPUT',
-      'The Stripe-Signature header does not fit this body, or is older than five minutes. Only Stripe can call this; the operator checks that STRIPE_WEBHOOK_SECRET is the secret of this very endpoint.',
-      {},
-      { cause: error },
-    );
+  const now = deps.clock.now();
+  let cause: unknown;
+  for (const secret of webhookSecrets) {
+    try {
+      const header = signature ?? '';
+      return client.webhooks.constructEvent(body, header, secret, TOLERANCE_SECONDS, undefined, now);
+    } catch (error) {
+      cause = error;
+    }
   }
+  throw new Problem(
+    'INVALID_INPUT',
+    'The Stripe-Signature header does not fit this body, or is older than five minutes. Only Stripe can call this; the operator checks that STRIPE_WEBHOOK_SECRET has the secret of this very endpoint.',
+    {},
+    { cause },
+  );
 }
 
 /** What became of an event. All but a thrown error is acknowledged, so that Stripe does not send it again. */
@@ -53,12 +58,21 @@ export type Handled =
 /** Deals with an event exactly once, whatever order events come in and however often. */
 export async function handleStripeEvent(deps: BillingDeps, event: Stripe.Event): Promise<Handled> {
   const stripe = requireStripe(deps);
+  // A right signature says who wrote it, not what.
+  const told: unknown = event;
+  if (!isJsonObject(told) || !isJsonObject(told['data']) || !isJsonObject(told['data']['object']))
+    return 'ignored';
   if (event.livemode !== stripe.isLive) {
     // An endpoint for connected accounts is sent both; the money of the other mode is no money here.
     deps.log('warn', 'an event of the other mode of Stripe was ignored', {
       event: event.id,
       type: event.type,
     });
+    return 'ignored';
+  }
+  if (event.account !== undefined && event.type !== 'account.updated') {
+    // A connected account moves money of its own, and writes what it likes on it.
+    deps.log('warn', 'an event of a connected account was ignored', { event: event.id, type: event.type });
     return 'ignored';
   }
   return (await recordPayoutEvent(deps, event)) ?? recordPaymentEvent(deps, stripe, event);

@@ -20,10 +20,12 @@ export type PaymentFacts = {
   invoice?: { id: string; url: string | undefined } | undefined;
   /** Everything that was given back to the card so far. */
   refundedCents?: bigint | undefined;
-  dispute?: { state: DisputeState; cents: bigint } | undefined;
+  /** Any of its disputes; one payment may have several. */
+  disputes?: DisputeFact[] | undefined;
 };
 
 export type SavedCard = { paymentMethodId: string; brand: string | undefined; lastFour: string | undefined };
+export type DisputeFact = { id: string; state: DisputeState; cents: bigint };
 export type DisputeState = 'none' | 'open' | 'won' | 'lost';
 
 /** The member of Stripe's metadata that names the top-up. */
@@ -47,7 +49,7 @@ export function factsOfSession(session: Stripe.Checkout.Session): PaymentFacts {
 export function factsOfIntent(intent: Stripe.PaymentIntent): PaymentFacts {
   const charge = wholeOf(intent.latest_charge);
   return {
-    ...(charge?.paid ? factsOfCharge(charge) : {}),
+    ...(charge && isSucceeded(charge) ? factsOfCharge(charge) : {}),
     topUpId: intent.metadata[TOP_UP_MEMBER],
     paymentIntentId: intent.id,
     ...(intent.status === 'succeeded' ? { paid: paidOf(intent.amount_received, intent.currency) } : {}),
@@ -85,7 +87,7 @@ export function factsOfCharge(charge: Stripe.Charge): PaymentFacts {
 export function factsOfDispute(dispute: Stripe.Dispute): PaymentFacts {
   return {
     paymentIntentId: idOf(dispute.payment_intent),
-    dispute: { state: stateOfDispute(dispute), cents: fromStripeAmount(dispute.amount) },
+    disputes: [disputeOf(dispute)],
   };
 }
 
@@ -113,7 +115,7 @@ export function factsOfEvent(event: Stripe.Event): PaymentFacts | undefined {
     case 'charge.succeeded':
     case 'charge.updated':
     case 'charge.refunded':
-      return event.data.object.paid ? factsOfCharge(event.data.object) : undefined;
+      return isSucceeded(event.data.object) ? factsOfCharge(event.data.object) : undefined;
     case 'charge.dispute.created':
     case 'charge.dispute.updated':
     case 'charge.dispute.closed':
@@ -129,6 +131,15 @@ export function factsOfEvent(event: Stripe.Event): PaymentFacts | undefined {
 
 function paidOf(amount: number, currency: string): { cents: bigint; currency: string } {
   return { cents: fromStripeAmount(amount), currency };
+}
+
+/** `paid` alone also says that a charge was authorized, or is still pending. */
+function isSucceeded({ paid, status }: Stripe.Charge): boolean {
+  return paid && status === 'succeeded';
+}
+
+export function disputeOf(dispute: Stripe.Dispute): DisputeFact {
+  return { id: dispute.id, state: stateOfDispute(dispute), cents: fromStripeAmount(dispute.amount) };
 }
 
 function stateOfDispute({ status, balance_transactions: movements }: Stripe.Dispute): DisputeState {

@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import { Stripe } from 'stripe';
 import { Problem } from '../base/problem.ts';
 import type { Currency } from '../base/money.ts';
@@ -5,19 +6,22 @@ import type { BillingDeps } from './deps.ts';
 
 export type StripeOptions = {
   secretKey: string;
-  /** Undefined: incoming webhooks cannot be verified and are refused; reconciliation still finds payments. */
-  webhookSecret: string | undefined;
-  /** Another host than Stripe's own, such as `http://127.0.0.1:12111`. */
+  /**
+   * One for each endpoint in Stripe: our own account's and the connected accounts' have different ones. None:
+   * incoming webhooks cannot be verified and are refused; reconciliation still finds payments.
+   */
+  webhookSecrets: readonly string[];
+  /** Another host than Stripe's own: a stand-in such as `http://127.0.0.1:12111`, or a proxy on the way to Stripe. */
   apiBase: string | undefined;
 };
 
 /** Stripe, and whose money it moves. */
 export type StripeAccess = {
   client: Stripe;
-  webhookSecret: string | undefined;
+  webhookSecrets: readonly string[];
   /** True when payments are real: the key is a live one. */
   isLive: boolean;
-  /** True when requests go to Stripe itself and not to a stand-in. */
+  /** False when requests go to a stand-in on this machine; any other host may be Stripe, or lead there. */
   isStripe: boolean;
 };
 
@@ -25,7 +29,7 @@ export type StripeAccess = {
 const TIMEOUT_MS = 20_000;
 const RETRIES = 2;
 
-export function openStripe({ secretKey, webhookSecret, apiBase }: StripeOptions): StripeAccess {
+export function openStripe({ secretKey, webhookSecrets, apiBase }: StripeOptions): StripeAccess {
   const base = apiBase === undefined ? undefined : new URL(apiBase);
   const client = new Stripe(secretKey, {
     timeout: TIMEOUT_MS,
@@ -33,13 +37,21 @@ export function openStripe({ secretKey, webhookSecret, apiBase }: StripeOptions)
     telemetry: false,
     ...(base
       ? {
-          host: base.hostname,
+          // Whoever connects wants an IPv6 address without its brackets.
+          host: base.hostname.replaceAll(/[[\]]/g, ''),
           port: base.port === '' ? (base.protocol === 'https:' ? 443 : 80) : Number(base.port),
           protocol: base.protocol === 'https:' ? 'https' : 'http',
         }
       : {}),
   });
-  return { client, webhookSecret, isLive: /^(sk|rk)_live_/.test(secretKey), isStripe: base === undefined };
+  const isStripe = base === undefined || !isLoopback(base.hostname);
+  return { client, webhookSecrets, isLive: /^(sk|rk)_live_/.test(secretKey), isStripe };
+}
+
+function isLoopback(hostname: string): boolean {
+  return (
+    hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))
+  );
 }
 
 /** Throws STRIPE_NOT_CONFIGURED when this gateway has no Stripe key. */
@@ -53,8 +65,8 @@ export function requireStripe(deps: Pick<BillingDeps, 'stripe'>): StripeAccess {
 
 /**
  * True when money of this currency can move through this Stripe account: a test payment never becomes
- * live credits, and live money never test credits. A stand-in at another address moves no money at all, so
- * there both may be tried.
+ * live credits, and live money never test credits. A stand-in on this machine moves no money at all, so there
+ * both may be tried.
  */
 export function stripeMoves(stripe: StripeAccess, currency: Currency): boolean {
   return stripe.isLive === (currency === 'live') || (!stripe.isStripe && currency === 'live');

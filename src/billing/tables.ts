@@ -77,11 +77,16 @@ export const topUps = pgTable(
     refundedCents: cents()
       .notNull()
       .default(sql`0`),
-    /** A card dispute (chargeback) moves only forward: open, then won or lost. */
+    /** Of all its card disputes (chargebacks): open while one is, then lost when one was. */
     cardDispute: text({ enum: ['none', 'open', 'won', 'lost'] })
       .notNull()
       .default('none'),
+    /** What those in that state are about, at most the amount. */
     cardDisputeCents: cents()
+      .notNull()
+      .default(sql`0`),
+    /** What was lost, at most the amount; also while another dispute is open. */
+    lostCents: cents()
       .notNull()
       .default(sql`0`),
     /** What of this lot is frozen now, and what was taken back for good. */
@@ -126,6 +131,25 @@ export const topUps = pgTable(
       'top_ups_take_back_only_what_was_paid',
       sql`${table.status} = 'paid' or ${table.frozenMicros} + ${table.reversedMicros} + ${table.owedMicros} = 0`,
     ),
+  ],
+);
+
+/** A card dispute (chargeback) of a payment, which may have several. It moves only forward: open, then won or lost. */
+export const cardDisputes = pgTable(
+  'card_disputes',
+  {
+    /** Stripe's name of it, `du_…`. */
+    disputeId: text().primaryKey(),
+    topUpId: uuid()
+      .notNull()
+      .references(() => topUps.id),
+    state: text({ enum: ['open', 'won', 'lost'] }).notNull(),
+    cents: cents().notNull(),
+  },
+  (table) => [
+    index('card_disputes_by_top_up').on(table.topUpId),
+    check('card_disputes_state_is_known', sql`${table.state} in ('open', 'won', 'lost')`),
+    check('card_disputes_cents_are_not_negative', sql`${table.cents} >= 0`),
   ],
 );
 
@@ -219,6 +243,8 @@ export const disputes = pgTable(
     claimedMicros: micros().notNull(),
     /** What of the claim was the platform's fee. The rest is the seller's, set aside while the dispute is open. */
     claimedFeeMicros: micros().notNull(),
+    /** The earlier call that the disputed one was found to repeat. */
+    duplicateOf: uuid(),
     status: text({ enum: ['open', 'refunded', 'rejected'] }).notNull(),
     decidedBy: text({ enum: ['ledger', 'seller', 'silence', 'operator'] }),
     /** What the buyer got back, fee included. */
@@ -315,7 +341,7 @@ export const payouts = pgTable(
       .default(sql`0`),
     /** Until then one process has it for itself and asks Stripe about it. */
     claimedUntil: timestamp({ withTimezone: true }),
-    /** Chosen by the client, so that asking again does not pay again; the day's for a scheduled one. */
+    /** Chosen by the client, so that asking again does not pay again; the period's for a scheduled one. */
     idempotencyKey: text().notNull(),
     createdAt: timestamp({ withTimezone: true }).notNull().defaultNow(),
     endedAt: timestamp({ withTimezone: true }),

@@ -1,4 +1,4 @@
-import { and, desc, eq, lt, sql } from 'drizzle-orm';
+import { and, desc, eq, gt, lt, or, sql } from 'drizzle-orm';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { MICROS_PER_CREDIT, type Currency } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
@@ -55,6 +55,28 @@ export async function listTopUps(
     .limit(page.limit);
 }
 
+/**
+ * What an organization owes for its top-ups: what could not be taken back because it was spent, and what is
+ * contested in an open card dispute and could not be frozen.
+ */
+export async function sumOwed(tx: Tx, organizationId: string, currency: Currency): Promise<bigint> {
+  const { amountCents, cardDispute, cardDisputeCents, frozenMicros, owedMicros, reversedMicros } = topUps;
+  const contested = sql`least(
+    ${cardDisputeCents} * ${MICROS_PER_CREDIT}, ${amountCents} * ${MICROS_PER_CREDIT} - ${reversedMicros} - ${owedMicros})`;
+  const unfrozen = sql`CASE WHEN ${cardDispute} = 'open' THEN greatest(${contested} - ${frozenMicros}, 0) ELSE 0 END`;
+  const [row] = await tx
+    .select({ owed: sql<string>`coalesce(sum(${owedMicros} + ${unfrozen}), 0)::bigint` })
+    .from(topUps)
+    .where(
+      and(
+        eq(topUps.organizationId, organizationId),
+        eq(topUps.currency, currency),
+        eq(topUps.status, 'paid'),
+      ),
+    );
+  return BigInt(row?.owed ?? 0);
+}
+
 /** What was charged automatically since `from`, or may still be. */
 export async function sumAutomatic(db: Db | Tx, owner: Owner, from: Date): Promise<bigint> {
   const [row] = await db
@@ -70,6 +92,22 @@ export async function sumAutomatic(db: Db | Tx, owner: Owner, from: Date): Promi
       ),
     );
   return BigInt(row?.cents ?? 0);
+}
+
+/** True while card payments of an owner are disputed, or their credits are frozen or still owed. */
+export async function isContested(tx: Tx, owner: Owner): Promise<boolean> {
+  const [row] = await tx
+    .select({ id: topUps.id })
+    .from(topUps)
+    .where(
+      and(
+        eq(topUps.organizationId, owner.organizationId),
+        eq(topUps.currency, owner.currency),
+        or(eq(topUps.cardDispute, 'open'), gt(topUps.frozenMicros, 0n), gt(topUps.owedMicros, 0n)),
+      ),
+    )
+    .limit(1);
+  return row !== undefined;
 }
 
 export function topUpId(topUp: Pick<TopUp, 'id'>): string {

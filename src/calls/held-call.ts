@@ -2,6 +2,7 @@ import { receiptPayload, receiptTemplate, type Receipt } from '../audit/receipts
 import { hashJson } from '../base/canonical-json.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Json } from '../base/json.ts';
+import { traceOf } from '../base/log.ts';
 import { Problem } from '../base/problem.ts';
 import { MICROS_PER_CREDIT, parseCredits, splitPrice } from '../base/money.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
@@ -239,7 +240,7 @@ function hashOutput(output: Json): string | undefined {
 function failure(call: PricedCall, error: unknown, deps: CallDeps): Extract<Verdict, { kind: 'refund' }> {
   deps.log('error', 'a held call failed', {
     call: call.callId,
-    error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    error: traceOf(error),
   });
   return { kind: 'refund', problem: problemOfThrown(error) };
 }

@@ -1,6 +1,7 @@
 import { hashJson } from '../base/canonical-json.ts';
 import { newId } from '../base/ids.ts';
 import { isJsonObject, type JsonObject } from '../base/json.ts';
+import { traceOf } from '../base/log.ts';
 import { Problem } from '../base/problem.ts';
 import { matchesFilters, type Agent } from '../catalog/agent.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
@@ -219,13 +220,9 @@ function refuse(attempt: Attempt, error: unknown, deps: CallDeps): CallResult {
   if (problem.code === 'INTERNAL') {
     deps.log('error', 'a paid call failed', {
       call: attempt.callId,
-      error: describe(problem.cause ?? problem),
+      error: traceOf(problem.cause ?? problem),
     });
   }
   recordEnd(attempt, { outcome: 'refused', code: problem.code }, deps);
   return { kind: 'problem', problem };
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

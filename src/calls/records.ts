@@ -2,7 +2,7 @@ import { and, desc, eq, inArray, lt, sql, type SQL } from 'drizzle-orm';
 import type { PgColumn } from 'drizzle-orm/pg-core';
 import { createBatcher } from '../base/batcher.ts';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
-import type { Log } from '../base/log.ts';
+import { traceOf, type Log } from '../base/log.ts';
 import { formatCredits } from '../base/money.ts';
 import { arrayLiteral, quotedElement } from '../db/array-literal.ts';
 import type { Database, Db } from '../db/db.ts';
@@ -90,7 +90,7 @@ async function insertWithPatience(database: Database, records: CallRecord[], log
         // The journal still has every one that moved money, and recovery writes those records again.
         log('error', 'call records were not written', {
           count: records.length,
-          error: error instanceof Error ? error.message : String(error),
+          error: traceOf(error),
         });
         return;
       }

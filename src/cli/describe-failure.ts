@@ -1,3 +1,4 @@
+import { withoutParameters } from '../base/log.ts';
 import { ApiProblem, GatewayAway } from '../client/failures.ts';
 import { printable } from './print.ts';
 
@@ -7,7 +8,8 @@ export class CommandFailure extends Error {
 }
 
 /** What was wrong and what to do, for a person at a terminal. */
-export function describeFailure(error: unknown): string {
+export function describeFailure(failure: unknown): string {
+  const error = withoutParameters(failure);
   if (error instanceof GatewayAway) return `No Sentinel answers at ${error.url}. Start it with: npm start`;
   if (error instanceof ApiProblem) return describeProblem(error);
   return error instanceof Error ? error.message : String(error);

@@ -28,7 +28,7 @@ import { publishingRoutes } from './publishing.ts';
 import { receiptRoutes } from './receipts.ts';
 import { reconciliationRoutes } from './reconciliation.ts';
 import { statusRoutes } from './status.ts';
-import { stripeWebhookRoutes } from './stripe-webhook.ts';
+import { STRIPE_WEBHOOK_PATH, stripeWebhookRoutes } from './stripe-webhook.ts';
 import { systemRoutes } from './system.ts';
 import { answerThrown } from './thrown.ts';
 import { webhookDeliveryRoutes } from './webhook-deliveries.ts';
@@ -38,6 +38,9 @@ export type { HttpDeps } from './deps.ts';
 
 /** Room for a manifest of the largest size and for arguments with a document inside. */
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
+
+/** What is asked of billing is a few lines; only Stripe's own events are longer. */
+const MAX_BILLING_BODY_BYTES = 64 * 1024;
 
 /** Everything the gateway answers over HTTP, in one place. */
 export function createApp(deps: HttpDeps): Hono {
@@ -51,6 +54,9 @@ export function createApp(deps: HttpDeps): Hono {
   app.use(frontDoor(deps));
   // Before a handler reads the body, and only for REST: the MCP endpoint reads and bounds its own.
   app.use('/v1/*', bodyLimit({ maxSize: MAX_BODY_BYTES }));
+  const bounded = bodyLimit({ maxSize: MAX_BILLING_BODY_BYTES });
+  app.use('/v1/billing/*', (c, next) => (c.req.path === STRIPE_WEBHOOK_PATH ? next() : bounded(c, next)));
+  app.use('/v1/webhooks/*', bounded);
 
   // The busiest first: the order costs nothing to read and a little to match.
   app.route('/', deps.mcp);

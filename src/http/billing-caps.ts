@@ -6,9 +6,10 @@ import { findBudget, setBudget } from '../billing/budgets.ts';
 import { changeKeyCaps } from '../calls/change-caps.ts';
 import { listKeys, type KeyRow } from '../identity/keys.ts';
 import { listMeters, type Meter, type MeterCaps } from '../ledger/meters.ts';
+import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
-import { amountIn, amountOut, cursorIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
+import { amountIn, amountOut, cursorIn, idIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
 
 const AUTHORITY =
   'Whoever holds a key with the scope billing:write decides what the organization spends, by this key and by others: give it to people and not to agents. It replaces what was there: a cap that is absent or null no longer limits. A cap below what is used refuses further calls and takes nothing back.';
@@ -75,7 +76,7 @@ export function billingCapRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags: ['billing'],
     summary: 'Set what the organization may spend, whichever key spends it',
     description: AUTHORITY,
-    ...signedIn(deps, 'billing:write'),
+    ...admitted(deps, 'billing:write'),
     request: { query: noQuery, body: jsonBody(z.strictObject(windowCapsIn)) },
     responses: { 200: json(budgetOut, 'The budget now.'), ...refusals },
   });
@@ -94,9 +95,9 @@ export function billingCapRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags: ['billing'],
     summary: 'Set what one key may spend',
     description: AUTHORITY,
-    ...signedIn(deps, 'billing:write'),
+    ...admitted(deps, 'billing:write'),
     request: {
-      params: z.object({ id: z.string().max(64) }),
+      params: z.object({ id: idIn }),
       query: noQuery,
       body: jsonBody(z.strictObject({ max_per_call: capIn, ...windowCapsIn })),
     },

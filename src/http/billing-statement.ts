@@ -7,8 +7,9 @@ import { readStatement, type KindTotal, type StatementPart } from '../billing/st
 import { BALANCE_KINDS } from '../ledger/transactions.ts';
 import type { Caller } from '../identity/caller.ts';
 import { formatCsv, formatCsvRows } from './csv.ts';
+import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
-import { newRoutes, refusals, signedIn } from './route.ts';
+import { newRoutes, refusals } from './route.ts';
 import { formatTransaction, transactionOut } from './transaction.ts';
 import { amountOut, moment } from './words.ts';
 
@@ -42,7 +43,7 @@ export function billingStatementRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     summary: 'The statement of a month: opening, every movement, totals by type, closing',
     description:
       'Months are UTC. Opening plus totals is the closing, and both agree with the journal to the micro-credit. Of any length: it is sent while it is read, and an answer that breaks off is not complete (JSON that does not end, CSV without its closing line).',
-    ...signedIn(deps, 'billing:read'),
+    ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
         month: z

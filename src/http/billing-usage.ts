@@ -5,6 +5,7 @@ import { formatCredits } from '../base/money.ts';
 import { BY_CALLER, BY_SESSION } from '../calls/usage.ts';
 import { listOpenHolds } from '../ledger/open-holds.ts';
 import { BY_AGENT, BY_DAY, BY_KEY, listUsage, type Grouping, type Usage } from '../ledger/usage.ts';
+import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, refusals, signedIn } from './route.ts';
 import { amountOut, badCursor, cursorIn, moment, momentIn, pageOf, toPage, wholeNumber } from './words.ts';
@@ -64,7 +65,7 @@ export function billingUsageRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     summary: 'What calls cost, by key, agent, day, session or caller',
     description:
       'From the journal: the total is exactly what calls were charged in that time. Days are UTC; without `from` it is this UTC month. Money that came back after a call was settled is in the transactions, not here.',
-    ...signedIn(deps, 'billing:read'),
+    ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
         group_by: z.enum(GROUP_NAMES).default('agent'),

@@ -5,6 +5,7 @@ import { formatCredits, formatUsd } from '../base/money.ts';
 import { listBalances, type OwnBalance } from '../billing/balances.ts';
 import { BALANCE_KINDS, listTransactions } from '../ledger/transactions.ts';
 import { formatCsv } from './csv.ts';
+import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { newRoutes, noQuery, json, refusals, signedIn } from './route.ts';
 import { formatTransaction, transactionOut } from './transaction.ts';
@@ -13,6 +14,7 @@ import {
   amountOut,
   badCursor,
   cursorIn,
+  idIn,
   listIn,
   moment,
   momentIn,
@@ -72,14 +74,14 @@ export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags: ['billing'],
     summary: 'Every movement of that balance, newest first',
     description: 'As CSV with `format=csv` or `Accept: text/csv`; the next page is then in the Link header.',
-    ...signedIn(deps, 'billing:read'),
+    ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
         type: listIn(BALANCE_KINDS),
         from: momentIn,
         to: momentIn,
         agent: agentIdIn.optional(),
-        key: z.string().max(64).optional().openapi({ example: 'key_0199f2…' }),
+        key: idIn.optional().openapi({ example: 'key_0199f2…' }),
         format: z.enum(['json', 'csv']).optional(),
         limit: wholeNumber(1, 1_000, 100),
         cursor: cursorIn,

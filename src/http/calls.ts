@@ -8,7 +8,17 @@ import type { Caller } from '../identity/caller.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { receiptOut } from './call-answer.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
-import { agentIdIn, amountOut, badCursor, cursorIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
+import {
+  agentIdIn,
+  amountOut,
+  badCursor,
+  cursorIn,
+  idIn,
+  moment,
+  pageOf,
+  toPage,
+  wholeNumber,
+} from './words.ts';
 
 const OUTCOMES = ['settled', 'refunded', 'refused', 'replayed'] as const;
 
@@ -75,7 +85,7 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags: ['calls'],
     summary: 'One call, and its answer if it is kept',
     ...signedIn(deps, 'calls:read'),
-    request: { params: z.object({ id: z.string().max(64) }), query: noQuery },
+    request: { params: z.object({ id: idIn }), query: noQuery },
     responses: { 200: json(callWithResult, 'The call.'), ...refusals },
   });
   const list = createRoute({

@@ -10,6 +10,7 @@ import type { Database } from '../db/db.ts';
 import type { Authenticator } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { WebhookDeps } from '../webhooks/deps.ts';
+import type { Admission } from './admission.ts';
 import type { Metrics } from './metrics.ts';
 
 /** What the HTTP surface works with; built once, in runtime/. */
@@ -34,6 +35,7 @@ export type HttpDeps = {
   /** Only this machine can connect to us. */
   isBoundLocally: boolean;
   webhooks: Pick<WebhookDeps, 'sender'>;
+  admission: Admission;
   reconcile: Reconcile;
   version: string;
   log: Log;

@@ -17,9 +17,21 @@ import { findCall } from '../calls/records.ts';
 import { findPublishedPrice } from '../catalog/published-price.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
+import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
-import { amountIn, amountOut, badCursor, cursorIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
+import {
+  amountIn,
+  amountOut,
+  badCursor,
+  cursorIn,
+  idIn,
+  isText,
+  moment,
+  pageOf,
+  toPage,
+  wholeNumber,
+} from './words.ts';
 
 const LONGEST_WORDS = 2_000;
 
@@ -28,7 +40,7 @@ const words = z
   .trim()
   .min(1, 'must say something')
   .max(LONGEST_WORDS, `must be at most ${LONGEST_WORDS} characters`)
-  .refine((text) => text.isWellFormed() && !text.includes('\0'), 'must be text');
+  .refine(isText, 'must be text');
 
 const disputeOut = z
   .object({
@@ -60,7 +72,7 @@ const answerIn = z.strictObject({
   explanation: words,
 });
 
-const named = z.object({ id: z.string().max(64) });
+const named = z.object({ id: idIn });
 
 /** Money back after a call was settled: its buyer claims it, and ledger, seller, silence or operator decide. */
 export function disputeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
@@ -80,7 +92,7 @@ export function disputeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       query: noQuery,
       body: jsonBody(
         z.strictObject({
-          call_id: z.string().max(64),
+          call_id: idIn,
           reason: z.enum(DISPUTE_REASONS, `must be one of ${DISPUTE_REASONS.join(', ')}`),
           description: words,
           amount: amountIn
@@ -100,7 +112,7 @@ export function disputeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     path: '/v1/billing/disputes',
     tags: ['billing'],
     summary: 'Disputes, newest first',
-    ...signedIn(deps, 'billing:read'),
+    ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
         role: z.enum(['buyer', 'seller', 'operator'], 'must be buyer, seller or operator').default('buyer'),

@@ -7,6 +7,7 @@ import { EARNED_STATES, listEarnedCalls, type EarnedCall } from '../billing/earn
 import { getEarnings } from '../billing/earnings.ts';
 import { findOverReports } from '../calls/records.ts';
 import { formatCsv } from './csv.ts';
+import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { amountOut, badCursor, cursorIn, moment, momentIn, pageOf, toPage, wholeNumber } from './words.ts';
@@ -84,7 +85,7 @@ export function earningsRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags: ['earnings'],
     summary: 'Every call this organization was paid for, newest first',
     description: 'As CSV with `format=csv` or `Accept: text/csv`; the next page is then in the Link header.',
-    ...signedIn(deps, 'billing:read'),
+    ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
         from: momentIn,

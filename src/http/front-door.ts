@@ -23,7 +23,7 @@ const ALLOWED_HEADERS = [
   'Last-Event-ID',
 ];
 const EXPOSED_HEADERS = 'Mcp-Session-Id, WWW-Authenticate, X-Request-Id, Retry-After, Link';
-const ALLOWED_METHODS = 'GET, POST, PUT, DELETE, OPTIONS';
+const ALLOWED_METHODS = 'GET, POST, PUT, PATCH, DELETE, OPTIONS';
 const PLAIN_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
 const PREFLIGHT_SECONDS = '600';
 

@@ -11,9 +11,11 @@ import {
   amountIn,
   amountOut,
   cursorIn,
+  idIn,
   moment,
   organizationIdIn,
   pageOf,
+  isText,
   toPage,
   wholeNumber,
 } from './words.ts';
@@ -24,7 +26,7 @@ const scopes = z.array(z.enum(SCOPES));
 
 const wish = z.strictObject({
   organization_id: organizationIdIn,
-  name: z.string().trim().min(1, 'must not be blank').max(200).optional(),
+  name: z.string().trim().min(1, 'must not be blank').max(200).refine(isText, 'must be text').optional(),
   test: z.boolean().optional().openapi({ description: 'A key that spends test credits only.' }),
   scopes: scopes
     .min(1)
@@ -100,7 +102,7 @@ export function keyRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags: ['operator'],
     summary: 'Revoke a key, at once and everywhere',
     ...signedIn(deps, 'operator'),
-    request: { params: z.object({ id: z.string().max(64) }), query: noQuery },
+    request: { params: z.object({ id: idIn }), query: noQuery },
     responses: { 200: json(keyOut, 'Revoked. Revoking it again changes nothing.'), ...refusals },
   });
 

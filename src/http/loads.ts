@@ -5,10 +5,11 @@ import { formatCredits } from '../base/money.ts';
 import { listAffectedCalls } from '../billing/affected-calls.ts';
 import { startTopUp } from '../billing/start-top-up.ts';
 import { getOwnTopUp, listTopUps, lotMicros, topUpId, type TopUp } from '../billing/top-ups.ts';
+import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { usdIn, usdOf, usdOut } from './usd.ts';
-import { amountOut, badCursor, cursorIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
+import { amountOut, badCursor, cursorIn, idIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
 
 const LEAST_CENTS = 500n;
 const MOST_CENTS = 1_000_000n;
@@ -121,8 +122,8 @@ export function loadRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     path: '/v1/billing/loads/{id}',
     tags: ['billing'],
     summary: 'One load: whether it is paid, and what became of it since',
-    ...signedIn(deps, 'billing:read'),
-    request: { params: z.object({ id: z.string().max(64) }), query: noQuery },
+    ...admitted(deps, 'billing:read'),
+    request: { params: z.object({ id: idIn }), query: noQuery },
     responses: { 200: json(loadDetail, 'The load.'), ...refusals },
   });
   const invoices = createRoute({

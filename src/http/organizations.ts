@@ -3,7 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { insertOrganization, listOrganizations, type Organization } from '../identity/organizations.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
-import { cursorIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
+import { cursorIn, moment, pageOf, isText, toPage, wholeNumber } from './words.ts';
 
 const organizationOut = z
   .object({ id: z.string(), name: z.string(), created_at: moment })
@@ -23,7 +23,11 @@ export function organizationRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     ...signedIn(deps, 'operator'),
     request: {
       query: noQuery,
-      body: jsonBody(z.strictObject({ name: z.string().trim().min(1, 'must not be blank').max(200) })),
+      body: jsonBody(
+        z.strictObject({
+          name: z.string().trim().min(1, 'must not be blank').max(200).refine(isText, 'must be text'),
+        }),
+      ),
     },
     responses: { 201: json(organizationOut, 'Made.'), ...refusals },
   });

@@ -6,7 +6,17 @@ import { getPayout, listPayouts, noSuchPayout, requestPayout } from '../billing/
 import type { Payout } from '../billing/send-payout.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
-import { amountIn, amountOut, badCursor, cursorIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
+import {
+  amountIn,
+  amountOut,
+  badCursor,
+  cursorIn,
+  idIn,
+  moment,
+  pageOf,
+  toPage,
+  wholeNumber,
+} from './words.ts';
 
 const KEY_WORDS = 'must be 16 to 128 printable characters without blanks, and new for each payout you want';
 
@@ -82,7 +92,7 @@ export function payoutRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     summary: 'One payout',
     ...signedIn(deps, 'billing:read'),
     request: {
-      params: z.object({ id: z.string().max(64).openapi({ example: 'pay_0199f2…' }) }),
+      params: z.object({ id: idIn.openapi({ example: 'pay_0199f2…' }) }),
       query: noQuery,
     },
     responses: { 200: json(payoutOut, 'The payout.'), ...refusals },

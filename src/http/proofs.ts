@@ -4,7 +4,7 @@ import { findProof } from '../audit/proofs.ts';
 import { Problem } from '../base/problem.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, refusals, signedIn } from './route.ts';
-import { amountOut, moment } from './words.ts';
+import { amountOut, dayIn, moment } from './words.ts';
 
 const currencyOut = z.enum(['live', 'test']);
 
@@ -63,7 +63,7 @@ export function proofRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     ...signedIn(deps, 'billing:read'),
     request: {
       query: z.strictObject({
-        day: z.iso.date({ error: 'must be a day such as 2026-01-31' }).optional(),
+        day: dayIn.optional(),
       }),
     },
     responses: { 200: json(proofOut, 'The proof.'), ...refusals },

@@ -4,9 +4,10 @@ import { accepts } from 'hono/accepts';
 import type { Receipt, Receipts } from '../audit/receipts.ts';
 import { Problem } from '../base/problem.ts';
 import { receiptOut } from './call-answer.ts';
+import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { newRoutes, noQuery, refusals, signedIn } from './route.ts';
-import { badCursor, cursorIn, pageOf, wholeNumber } from './words.ts';
+import { badCursor, cursorIn, idIn, pageOf, wholeNumber } from './words.ts';
 
 // What is signed and sent at a time, so that a chain of any length needs no more memory than this.
 const BATCH = 200;
@@ -33,7 +34,7 @@ export function receiptRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     summary: 'The signed receipt of one call',
     description: 'With `Accept: application/jose` the compact JWS alone.',
     ...signedIn(deps, 'billing:read'),
-    request: { params: z.object({ call: z.string().max(64) }), query: noQuery },
+    request: { params: z.object({ call: idIn }), query: noQuery },
     responses: {
       200: {
         description: 'The receipt.',
@@ -50,7 +51,7 @@ export function receiptRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     description:
       'With `format=jsonl` or `Accept: application/jsonl` the whole chain from there as a file, one receipt a line, ' +
       'to be checked with `sentinel receipts verify --chain`.',
-    ...signedIn(deps, 'billing:read'),
+    ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
         from_seq: wholeNumber(1, 999_999_999, 1),

@@ -71,14 +71,23 @@ export const refusals = {
 /** No query parameter at all: a misspelt one is told, not ignored. */
 export const noQuery = z.strictObject({});
 
+// The answer to a large body that is all wrong is not larger still.
+const MOST_FAULTS = 100;
+const MOST_PLACES = 20;
+
 type Refused = Parameters<Hook<unknown, HttpEnv, string, unknown>>[0];
 
 function refuseInvalid(result: Refused): void {
   if (result.success) return;
-  const faults = result.error.issues.flatMap(faultsOf);
-  const places = [...new Set(faults.map(({ path }) => path || '(root)'))].join(', ');
+  const all = result.error.issues.flatMap(faultsOf);
+  const faults = all.slice(0, MOST_FAULTS);
+  const places = [...new Set(all.map(({ path }) => path || '(root)'))];
+  const named = places.slice(0, MOST_PLACES).join(', ');
+  const more = places.length > MOST_PLACES ? ` and ${places.length - MOST_PLACES} more` : '';
   const part = result.target === 'json' ? 'body' : result.target === 'param' ? 'path' : result.target;
-  throw new Problem('INVALID_INPUT', `The ${part} does not have the expected form: ${places}.`, { faults });
+  throw new Problem('INVALID_INPUT', `The ${part} does not have the expected form: ${named}${more}.`, {
+    faults,
+  });
 }
 
 function faultsOf(issue: z.core.$ZodIssue): Fault[] {

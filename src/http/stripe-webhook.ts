@@ -4,13 +4,15 @@ import { handleStripeEvent, verifyStripeEvent } from '../billing/stripe-events.t
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, noQuery, refusals } from './route.ts';
 
+export const STRIPE_WEBHOOK_PATH = '/v1/billing/webhooks/stripe';
+
 const acknowledged = z.object({ received: z.literal(true) });
 
 /** Where Stripe tells what happened to payments and payouts. The signature is the key. */
 export function stripeWebhookRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
   const hear = createRoute({
     method: 'post',
-    path: '/v1/billing/webhooks/stripe',
+    path: STRIPE_WEBHOOK_PATH,
     tags: ['billing'],
     summary: 'For Stripe: an event, signed',
     description:

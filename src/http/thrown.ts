@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import { internalProblem, Problem } from '../base/problem.ts';
-import type { Log } from '../base/log.ts';
+import { traceOf, type Log } from '../base/log.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import type { HttpEnv } from './deps.ts';
 import { problemResponse } from './problem-response.ts';
@@ -11,12 +11,11 @@ export function answerThrown(log: Log): (error: Error, c: Context<HttpEnv>) => R
   return (error, c) => {
     const problem = problemOf(error);
     if (problem.code === 'INTERNAL' || problem.code === 'UNAVAILABLE') {
-      const cause = problem.cause ?? problem;
       log('error', 'a request failed', {
         request: c.get('requestId'),
         method: c.req.method,
         route: c.req.routePath,
-        error: cause instanceof Error ? (cause.stack ?? cause.message) : 'not an Error',
+        error: traceOf(problem.cause ?? problem),
       });
     }
     return problemResponse(c, problem);

@@ -16,13 +16,14 @@ import { insertTestDelivery } from '../webhooks/deliveries.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { formatDeliveryDetail, deliveryDetailOut } from './webhook-deliveries.ts';
-import { moment, pageOf, webhookIdIn } from './words.ts';
+import { isText, moment, pageOf, textIn, webhookIdIn } from './words.ts';
 
 const eventType = z.enum(EVENT_TYPES);
-const urlIn = z.string({ error: 'must be a URL' });
-const descriptionIn = z.string().max(500);
+const urlIn = z.string({ error: 'must be a URL' }).refine(isText, 'must be a URL');
+const descriptionIn = textIn(500);
 const eventsIn = z
   .array(eventType)
+  .max(50)
   .transform((types) => [...new Set(types)])
   .openapi({ description: 'Which events to hear of; none chosen means all of them.' });
 

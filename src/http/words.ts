@@ -38,10 +38,21 @@ export function wholeNumber(least: number, most: number, fallback: number) {
     .openapi({ type: 'integer', minimum: least, maximum: most, default: fallback });
 }
 
+/** What can be kept as text: PostgreSQL keeps no NUL, and half a character is none. */
+export function isText(text: string): boolean {
+  return text.isWellFormed() && !text.includes('\0');
+}
+
+/** Text of at most so many characters. */
+export function textIn(most: number) {
+  return z.string().max(most).refine(isText, 'must be text');
+}
+
+/** What may be an id; of what, and whether there is one, the handler knows. */
+export const idIn = textIn(64);
+
 /** Where a list continues; only ever what an earlier page said. */
-export const cursorIn = z
-  .string()
-  .max(1_000)
+export const cursorIn = textIn(1_000)
   .optional()
   .openapi({ description: 'The `next_cursor` of the page before.' });
 
@@ -72,16 +83,30 @@ export function badCursor(): Problem {
   });
 }
 
-export const agentIdIn = z.string().max(64).openapi({ example: 'agt_pdf_summariser_v2' });
-export const webhookIdIn = z.string().max(64).openapi({ example: 'whe_0199f2…' });
-export const organizationIdIn = z.string().max(64).openapi({ example: 'org_0199f2…' });
+export const agentIdIn = idIn.openapi({ example: 'agt_pdf_summariser_v2' });
+export const webhookIdIn = idIn.openapi({ example: 'whe_0199f2…' });
+export const organizationIdIn = idIn.openapi({ example: 'org_0199f2…' });
 export const badgeOut = z.enum(BADGES).nullable();
 export const moment = z.string().openapi({ format: 'date-time' });
+
+const YEARS_WORDS = 'must be of the years 1970 to 9999';
+
+/** What other years there are PostgreSQL writes in its own way, or not at all. */
+function isOfOurTime(time: Date): boolean {
+  const year = time.getUTCFullYear();
+  return year >= 1970 && year <= 9999;
+}
+
+/** A UTC day. */
+export const dayIn = z.iso
+  .date({ error: 'must be a day such as 2026-01-31' })
+  .refine((day) => isOfOurTime(new Date(day)), YEARS_WORDS);
 
 /** A time a client sends; a date alone is the beginning of that UTC day. */
 export const momentIn = z
   .union([z.iso.datetime({ offset: true }), z.iso.date()], { error: 'must be a date or an ISO 8601 time' })
   .transform((text) => new Date(text))
+  .refine(isOfOurTime, YEARS_WORDS)
   .optional()
   .openapi({ type: 'string', format: 'date-time' });
 

@@ -61,7 +61,7 @@ export function assertScope(caller: Caller, scope: Scope): void {
   if (caller.scopes.has(scope) || caller.scopes.has('operator')) return;
   throw new Problem(
     'FORBIDDEN',
-    `This key lacks the scope ${scope}. Make a key that has it, or ask whoever made this one.`,
+    `This key lacks the scope ${scope}. Make one that has it with "sentinel keys create --scopes ${scope},…", or ask whoever made this one.`,
   );
 }
 

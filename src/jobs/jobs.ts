@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
-import type { Log } from '../base/log.ts';
+import { traceOf, withoutParameters, type Log } from '../base/log.ts';
 import { openBackend, type JobBackend, type JobQueue, type JobStore, type JobWorker } from './backend.ts';
 import { planJobs, planLostJobs } from './plan.ts';
 
@@ -124,9 +124,10 @@ export function startJobs(options: JobOptions): Jobs {
       log('error', 'a job failed', {
         job: name,
         ms: Math.round(clock.elapsed() - before),
-        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+        error: traceOf(error),
       });
-      throw error;
+      // The job store keeps the message.
+      throw withoutParameters(error);
     } finally {
       underWay.delete(name);
     }

@@ -28,7 +28,7 @@ const ACCOUNT_KINDS = ['balance', 'frozen', 'earnings', 'payable', 'disputed', '
  * | `top_up_reversal` | balance or frozen → funding |
  * | `release` | earnings → payable: the time for disputes has passed |
  * | `dispute` | earnings → disputed: the seller's part of what a buyer disputes |
- * | `dispute_rejected` | disputed → payable |
+ * | `dispute_rejected` | disputed → earnings, or → payable once the call's earnings were released |
  * | `reversal`, `fee_reversal` | disputed → balance, fees → balance: money back after settling |
  * | `payout`, `payout_returned` | payable → funding, and back when the bank did not take it |
  */

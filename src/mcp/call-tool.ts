@@ -1,3 +1,4 @@
+import { traceOf } from '../base/log.ts';
 import { Problem } from '../base/problem.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import { callAgent } from './call-agent.ts';
@@ -25,7 +26,7 @@ export async function callTool(call: ToolCall, connection: Connection, deps: Mcp
     if (error instanceof Problem) return formatProblem(error);
     deps.log('error', 'a tool call failed', {
       request: call.requestId,
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      error: traceOf(error),
     });
     return formatProblem(problemOfThrown(error));
   }

@@ -1,4 +1,5 @@
 import { Hono, type Context } from 'hono';
+import { traceOf } from '../base/log.ts';
 import { Problem } from '../base/problem.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import { JSON_HEADERS } from './answer-as-it-comes.ts';
@@ -43,7 +44,7 @@ async function guard(c: Context, handle: Handler, parts: McpParts): Promise<Resp
     if (c.req.raw.signal.aborted) return new Response(null, { status: 499 });
     parts.deps.log('error', 'an MCP request failed', {
       request: requestIdOf(c),
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      error: traceOf(error),
     });
     const problem = problemOfThrown(error);
     if (problem.code === 'UNAVAILABLE') return refuseProblem(problem);

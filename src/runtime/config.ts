@@ -71,13 +71,14 @@ export function readConfig(environment: Environment): Config {
       (text) => (/^(sk|rk)_(live|test)_\w+$/.test(text) ? text : undefined),
       'a secret key of Stripe, sk_live_… or sk_test_…',
     );
-    const webhookSecret = read(
-      'STRIPE_WEBHOOK_SECRET',
-      (text) => (/^whsec_\S+$/.test(text) ? text : undefined),
-      'the signing secret of the webhook endpoint in Stripe, whsec_…',
-    );
+    const webhookSecrets =
+      read(
+        'STRIPE_WEBHOOK_SECRET',
+        signingSecrets,
+        'what the webhook endpoints in Stripe sign with, whsec_…, separated by commas',
+      ) ?? [];
     const apiBase = read('STRIPE_API_BASE', origin, 'an http(s) URL without path');
-    return secretKey === undefined ? undefined : { secretKey, webhookSecret, apiBase };
+    return secretKey === undefined ? undefined : { secretKey, webhookSecrets, apiBase };
   }
 
   const config: Config = {
@@ -159,6 +160,11 @@ function origin(text: string): string | undefined {
 function origins(text: string): string[] | undefined {
   const parsed = text.split(',').map((part) => origin(part.trim()));
   return parsed.includes(undefined) ? undefined : (parsed as string[]);
+}
+
+function signingSecrets(text: string): string[] | undefined {
+  const secrets = text.split(',').map((part) => part.trim());
+  return secrets.every((secret) => /^whsec_\S+$/.test(secret)) ? secrets : undefined;
 }
 
 function hostNames(text: string): string[] | undefined {

@@ -22,6 +22,7 @@ import { openDatabase, type Database } from '../db/db.ts';
 import { listenForChanges, type Change, type ChangeFeed } from '../db/listen.ts';
 import { createMemoryGate } from '../governance/memory-gate.ts';
 import { createRedisGate } from '../governance/redis-gate.ts';
+import { createAdmission } from '../http/admission.ts';
 import { createApp } from '../http/app.ts';
 import { createMetrics } from '../http/metrics.ts';
 import { createAuthenticator } from '../identity/authenticate.ts';
@@ -191,6 +192,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     ...shared,
     billing,
     webhooks,
+    admission: createAdmission(),
     database,
     metrics,
     reconcile: compareBooks,

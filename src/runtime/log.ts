@@ -11,18 +11,22 @@ export function createLog(): Log {
     { level: 'info', base: null, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination(2),
   );
-  return (level, message, fields = {}) => logger[level](withoutParameters(fields), message);
+  return (level, message, fields = {}) => logger[level](cutParameters(fields), message);
 }
 
-/** Drizzle puts a failed statement's parameters into its message: keys' hashes, arguments, answers. */
-function withoutParameters(fields: Record<string, unknown>): Record<string, unknown> {
+/**
+ * For texts of errors that are not from `traceOf`. Nothing after the word is kept, not even a stack: any line
+ * of it may be inside a parameter.
+ */
+function cutParameters(fields: Record<string, unknown>): Record<string, unknown> {
   const { error } = fields;
-  if (typeof error !== 'string' || !error.includes('\nparams: ')) return fields;
-  return { ...fields, error: error.replaceAll(/\nparams: [^]*?(?=\n {4}at |$)/g, '') };
+  if (typeof error !== 'string') return fields;
+  const [told] = error.split('\nparams: ', 1);
+  return { ...fields, error: told };
 }
 
 const plainLog: Log = (level, message, fields = {}) => {
-  const details = Object.entries(withoutParameters(fields))
+  const details = Object.entries(cutParameters(fields))
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   process.stderr.write(`${level === 'info' ? '' : `${level}: `}${message}${details.join('')}\n`);

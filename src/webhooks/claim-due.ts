@@ -11,6 +11,7 @@ export const LEASE_MS = 60_000;
 export type Claimed = {
   id: string;
   endpointId: string;
+  organizationId: string;
   eventId: string;
   payload: string;
   /** Those before. */
@@ -23,14 +24,15 @@ export type Claimed = {
 };
 
 /**
- * Takes deliveries that are due, for each endpoint as many as it has room for. The endpoints are found by
- * skipping along the index from one to the next, so a long queue for one costs the others nothing, and they
- * are visited in no order, so none is always last.
+ * Takes deliveries that are due, for each endpoint as many as it and its organization have room for. The
+ * endpoints are found by skipping along the index from one to the next, so a long queue for one costs the others
+ * nothing, and they are visited in no order, so none is always last.
  */
 export async function claimDue({ db, flights, clock }: WebhookDeps): Promise<Claimed[]> {
   const room = flights.room();
   if (room <= 0) return [];
   const rooms = [...flights.rooms()];
+  const organizationRooms = [...flights.organizationRooms()];
   const now = new Date(clock.now());
   const leasedUntil = new Date(clock.now() + LEASE_MS);
   const { rows } = await db.execute<Omit<Claimed, 'leasedUntil'>>(sql`
@@ -41,14 +43,37 @@ export async function claimDue({ db, flights, clock }: WebhookDeps): Promise<Cla
         SELECT d.endpoint_id FROM webhook_deliveries d
         WHERE d.status = 'pending' AND d.endpoint_id > w.endpoint_id ORDER BY d.endpoint_id LIMIT 1)
       FROM waiting w WHERE w.endpoint_id IS NOT NULL
-    ), open AS MATERIALIZED (
-      SELECT e.id, e.url, e.secret, coalesce(busy.room, ${flights.defaultRoom}::int) AS room,
-        CASE WHEN e.previous_secret_expires_at > ${now} THEN e.previous_secret END AS previous_secret
+    ), visited AS (
+      SELECT e.*, coalesce(busy.room, ${flights.defaultRoom}::int) AS room,
+        coalesce(share.room, ${flights.defaultOrganizationRoom}::int) AS share,
+        sum(coalesce(busy.room, ${flights.defaultRoom}::int)) OVER (PARTITION BY e.organization_id) AS wanted
       FROM waiting w
       JOIN webhook_endpoints e ON e.id = w.endpoint_id AND NOT e.is_disabled
       LEFT JOIN unnest(
         ${sql.param(rooms.map(([endpointId]) => endpointId))}::uuid[], ${sql.param(rooms.map(([, left]) => left))}::int[]
       ) AS busy (endpoint_id, room) ON busy.endpoint_id = e.id
+      LEFT JOIN unnest(
+        ${sql.param(organizationRooms.map(([id]) => id))}::text[], ${sql.param(organizationRooms.map(([, left]) => left))}::int[]
+      ) AS share (organization_id, room) ON share.organization_id = e.organization_id
+    ), open AS MATERIALIZED (
+      SELECT v.id, v.organization_id, v.url, v.secret,
+        -- What those visited before it leave of its organization's share.
+        least(due.count, greatest(0, v.share + due.count
+          - sum(due.count) OVER (PARTITION BY v.organization_id ORDER BY random() ROWS UNBOUNDED PRECEDING)
+        ))::int AS room,
+        CASE WHEN v.previous_secret_expires_at > ${now} THEN v.previous_secret END AS previous_secret
+      FROM visited v
+      CROSS JOIN LATERAL (
+        -- Counted only where the share could be too small for all of them.
+        SELECT CASE WHEN v.wanted <= v.share THEN v.room ELSE (
+          SELECT count(*) FROM (
+            SELECT FROM webhook_deliveries d
+            WHERE d.endpoint_id = v.id AND d.status = 'pending' AND d.next_attempt_at <= ${now}
+              AND (d.leased_until IS NULL OR d.leased_until <= ${now})
+            LIMIT v.room
+          ) one
+        ) END AS count
+      ) due
       ORDER BY random()
     ), claimed AS MATERIALIZED (
       SELECT due.id FROM open CROSS JOIN LATERAL (
@@ -62,7 +87,8 @@ export async function claimDue({ db, flights, clock }: WebhookDeps): Promise<Cla
     UPDATE webhook_deliveries d SET leased_until = ${leasedUntil}
     FROM claimed, open
     WHERE d.id = claimed.id AND open.id = d.endpoint_id
-    RETURNING d.id, d.endpoint_id AS "endpointId", d.event_id AS "eventId", d.payload::text AS payload, d.attempts,
+    RETURNING d.id, d.endpoint_id AS "endpointId", open.organization_id AS "organizationId",
+      d.event_id AS "eventId", d.payload::text AS payload, d.attempts,
       open.url, open.secret, open.previous_secret AS "previousSecret"`);
   return rows.map((row) => ({ ...row, leasedUntil }));
 }

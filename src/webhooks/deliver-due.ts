@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import { traceOf } from '../base/log.ts';
 import { retryAt } from './backoff.ts';
 import { claimDue, type Claimed } from './claim-due.ts';
 import type { WebhookDeps } from './deps.ts';
@@ -23,7 +24,7 @@ export async function deliverDue(deps: WebhookDeps): Promise<number> {
   let sent = 0;
   for (;;) {
     const claimed = await claimDue(deps);
-    for (const each of claimed) flights.add(each.endpointId, deliver(deps, each));
+    for (const each of claimed) flights.add(each, deliver(deps, each));
     sent += claimed.length;
     if (flights.isIdle() || clock.elapsed() - before > LONGEST_RUN_MS) return sent;
     if (!(await landsInTime(flights.landed()))) return sent;
@@ -68,7 +69,7 @@ async function deliver(deps: WebhookDeps, claimed: Claimed): Promise<'delivered'
   } catch (error) {
     log('error', 'a webhook attempt could not be made or recorded; it will be made again', {
       delivery: claimed.id,
-      error: error instanceof Error ? error.message : String(error),
+      error: traceOf(error),
     });
     return 'failed';
   }

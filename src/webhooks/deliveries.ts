@@ -35,6 +35,7 @@ export type DeliveryDetail = Delivery & {
 
 /** What says that a receiver works; it is none of the events that can be chosen, and sent to whoever asks. */
 export const TEST_TYPE = 'webhook.test';
+const MOST_PENDING_TESTS = 5;
 
 /** Newest first. `before` is the last delivery id of the page before. */
 export async function listDeliveries(
@@ -113,6 +114,7 @@ export async function insertTestDelivery(
   clock: Clock,
 ): Promise<DeliveryDetail> {
   await refuseDisabled(tx, owner, endpointId);
+  await refuseManyTests(tx, endpointId);
   const [uuid] = await insertDeliveries(
     tx,
     [
@@ -134,6 +136,29 @@ async function refuseDisabled(tx: Tx, owner: WebhookOwner, endpointId: string): 
   const endpoint = await getEndpoint(tx, owner, endpointId);
   if (!endpoint.isDisabled) return;
   throw new Problem('CONFLICT', 'The webhook is disabled, so nothing is sent to it. Enable it first.');
+}
+
+/** Every test is a request to somebody's server, and stands before what others are to be told. */
+async function refuseManyTests(tx: Tx, endpointId: string): Promise<void> {
+  // Those who test at the same moment are counted one after the other.
+  await tx.execute(sql`SELECT pg_advisory_xact_lock(hashtextextended(${`webhook tests ${endpointId}`}, 0))`);
+  const pending = await tx
+    .select({ id: webhookDeliveries.id })
+    .from(webhookDeliveries)
+    .where(
+      and(
+        eq(webhookDeliveries.endpointId, uuidOfId('whe', endpointId) ?? ''),
+        eq(webhookDeliveries.status, 'pending'),
+        eq(webhookDeliveries.eventType, TEST_TYPE),
+      ),
+    )
+    .limit(MOST_PENDING_TESTS);
+  if (pending.length < MOST_PENDING_TESTS) return;
+  throw new Problem(
+    'RATE_LIMITED',
+    `${MOST_PENDING_TESTS} tests of this webhook are still on their way. Look at its deliveries, and test again when one has ended.`,
+    { retry_after_seconds: 60 },
+  );
 }
 
 function noDelivery(): Problem {

@@ -1,21 +1,28 @@
-/** How many requests a process has under way, together and to one endpoint. */
-export type FlightLimits = { total: number; perEndpoint: number };
+/** How many requests a process has under way: together, for one organization and to one endpoint. */
+export type FlightLimits = { total: number; perOrganization: number; perEndpoint: number };
 
-const LIMITS: FlightLimits = { total: 256, perEndpoint: 16 };
+const LIMITS: FlightLimits = { total: 256, perOrganization: 64, perEndpoint: 16 };
+
+/** Where a request goes, and whose it is. */
+export type Destination = { endpointId: string; organizationId: string };
 
 /**
  * The deliveries this process is sending. Each endpoint has its own share, so that one that is slow holds up
  * nobody else; one whose last delivery failed gets a share of one until it is well again, so that even
- * hundreds of dead receivers leave room for the living.
+ * hundreds of dead receivers leave room for the living. An organization has a share as well, however many
+ * endpoints it made.
  */
 export type Flights = {
   /** Endpoints that have less room than `defaultRoom`, and how much. */
   rooms(): Map<string, number>;
   defaultRoom: number;
+  /** Organizations that have less room than `defaultOrganizationRoom`, and how much. */
+  organizationRooms(): Map<string, number>;
+  defaultOrganizationRoom: number;
   /** For all endpoints together. */
   room(): number;
   /** Counts until `flight` has ended, well or not. It must not reject. */
-  add(endpointId: string, flight: Promise<'delivered' | 'failed'>): void;
+  add(destination: Destination, flight: Promise<'delivered' | 'failed'>): void;
   isIdle(): boolean;
   /** Resolves when the next one has ended; at once when none is under way. */
   landed(): Promise<void>;
@@ -25,14 +32,14 @@ export type Flights = {
 
 export function createFlights(limits: FlightLimits = LIMITS): Flights {
   const underWay = new Map<string, number>();
+  const ofOrganization = new Map<string, number>();
   const failing = new Set<string>();
   let total = 0;
   let landing = Promise.withResolvers<void>();
 
-  function land(endpointId: string, end: 'delivered' | 'failed'): void {
-    const left = (underWay.get(endpointId) ?? 0) - 1;
-    if (left > 0) underWay.set(endpointId, left);
-    else underWay.delete(endpointId);
+  function land({ endpointId, organizationId }: Destination, end: 'delivered' | 'failed'): void {
+    count(underWay, endpointId, -1);
+    count(ofOrganization, organizationId, -1);
     if (end === 'failed') failing.add(endpointId);
     else failing.delete(endpointId);
     total -= 1;
@@ -58,14 +65,24 @@ export function createFlights(limits: FlightLimits = LIMITS): Flights {
       }
       return rooms;
     },
+    defaultOrganizationRoom: limits.perOrganization,
+    organizationRooms: () =>
+      new Map([...ofOrganization].map(([id, open]) => [id, Math.max(0, limits.perOrganization - open)])),
     room: () => limits.total - total,
-    add: (endpointId, flight) => {
-      underWay.set(endpointId, (underWay.get(endpointId) ?? 0) + 1);
+    add: (destination, flight) => {
+      count(underWay, destination.endpointId, 1);
+      count(ofOrganization, destination.organizationId, 1);
       total += 1;
-      void flight.then((end) => land(endpointId, end));
+      void flight.then((end) => land(destination, end));
     },
     isIdle: () => total === 0,
     landed,
     drain,
   };
+}
+
+function count(counts: Map<string, number>, id: string, change: 1 | -1): void {
+  const now = (counts.get(id) ?? 0) + change;
+  if (now > 0) counts.set(id, now);
+  else counts.delete(id);
 }

@@ -5,7 +5,7 @@ import { compactVerify, createLocalJWKSet } from 'jose';
 import { canonicalJson, hashJson } from '../../src/base/canonical-json.ts';
 import type { Json, JsonObject } from '../../src/base/json.ts';
 import { receiptPayload, receiptTemplate } from '../../src/audit/receipts.ts';
-import { findReceipts } from '../../src/client/find-receipts.ts';
+import { findReceipts, readJson } from '../../src/client/find-receipts.ts';
 import { readKeySet } from '../../src/client/key-set.ts';
 import { NotVerified } from '../../src/client/not-verified.ts';
 import { assertHashOf, verifyReceipt } from '../../src/client/verify-receipt.ts';
@@ -212,4 +212,34 @@ test('a receipt is found wherever an answer of ours carries it', () => {
   );
   for (const text of ['{}', '1', 'null', '{"receipt":{}}'])
     assert.ok('fault' in (findReceipts(text)[0] ?? {}));
+});
+
+test('what is signed itself is the receipt, whatever genuine one it carries', () => {
+  const others = [
+    { items: [receipt] },
+    { receipt },
+    { result: { receipt } },
+    { result: { _meta: { 'xyz.sentinel/receipt': receipt } } },
+    { _meta: { 'xyz.sentinel/receipt': receipt } },
+  ];
+  for (const other of others) {
+    const [finding, ...more] = findReceipts(JSON.stringify({ ...receipt, charged: '0', ...other }));
+    assert.ok(finding && 'found' in finding && more.length === 0);
+    refused(finding.found, /^It shows /);
+    const unsigned = findReceipts(JSON.stringify({ ...receipt, ...other, jws: null }));
+    assert.ok('fault' in (unsigned[0] ?? {}));
+  }
+});
+
+test('a document nested however deep is refused in a sentence', () => {
+  const deep = (open: string, close: string): string => open.repeat(200_000) + close.repeat(200_000);
+  const nested = [deep('[', ']'), `{"items":${deep('[', ']')}}`, `{"jws":"${jws}","seq":${deep('[', ']')}}`];
+  for (const text of nested) {
+    const fault = 'It is nested more than 100 levels deep.';
+    assert.deepEqual(findReceipts(text), [{ fault }]);
+    assert.throws(
+      () => readJson(text, 'a.json'),
+      /^NotVerified: a\.json is nested more than 100 levels deep\.$/,
+    );
+  }
 });

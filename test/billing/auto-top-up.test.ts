@@ -242,6 +242,58 @@ test('what was switched off before the charge was asked for is not charged any m
   assert.equal(chargesOf(buyer), 1);
 });
 
+for (const [what, takeBack, reason] of [
+  ['disputed', (intentId: string) => till.stripe.openDispute(intentId, 50), /disputed/],
+  ['refunded', (intentId: string) => till.stripe.refund(intentId, 50), /refunded/],
+] as const) {
+  test(`a payment that is ${what} switches it off with the reason, once`, async () => {
+    const buyer = await newAutomatic();
+    const { intentId } = await till.paidLoad(buyer, 500);
+    await till.deliverAll();
+    takeBack(intentId);
+    const events = till.takeEvents();
+    for (const event of events) await handleStripeEvent(till.deps, event);
+    const { rule } = await stateOf(buyer);
+    assert.equal(rule?.isEnabled, false);
+    assert.match(rule.failure ?? '', reason);
+    await till.spend(buyer, 900);
+    await runAutoTopUps(till.deps);
+    assert.deepEqual(await automatic(buyer), []);
+
+    // Its owner wants it on again: what was heard before does not switch it off a second time.
+    const wish = { thresholdMicros: 400_000_000n, amountCents: 1_000n, monthlyCeilingCents: 2_500n };
+    await setAutoTopUp(till.deps, buyer, wish);
+    for (const event of events) await handleStripeEvent(till.deps, { ...event, id: `${event.id}_again` });
+    assert.equal((await stateOf(buyer)).rule?.isEnabled, true);
+  });
+}
+
+test('while anything is owed, frozen or disputed no charge is begun', async () => {
+  const buyer = await newAutomatic();
+  const { intentId } = await till.paidLoad(buyer, 500);
+  await till.deliverAll();
+  await till.spend(buyer, 990);
+  const wish = { thresholdMicros: 400_000_000n, amountCents: 1_000n, monthlyCeilingCents: 2_500n };
+  const runs = async (): Promise<number> => {
+    await till.deliverAll();
+    await setAutoTopUp(till.deps, buyer, wish);
+    await runAutoTopUps(till.deps);
+    return (await automatic(buyer)).length;
+  };
+  const dispute = till.stripe.openDispute(intentId, 5);
+  assert.equal(await runs(), 0);
+  assert.equal((await till.money(buyer)).frozen, 5);
+  till.stripe.closeDispute(dispute.id, 'won');
+  till.stripe.refund(intentId, 50);
+  await till.deliverAll();
+  assert.equal((await till.money(buyer)).owed, 40);
+  assert.equal(await runs(), 0);
+  await till.paidLoad(buyer, 500);
+  await till.deliverAll();
+  await till.spend(buyer, 400);
+  assert.equal(await runs(), 1);
+});
+
 test('without a saved card it cannot be switched on, and a forgotten card is not charged', async () => {
   const stranger = await till.newBuyer();
   const wish = { thresholdMicros: 400_000_000n, amountCents: 1_000n, monthlyCeilingCents: 2_500n };

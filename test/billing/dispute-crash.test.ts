@@ -125,7 +125,7 @@ for (const fault of ['cut request', 'lose reply'] as const) {
         const said = { decision: 'partial', amountMicros: 4n * CREDIT, explanation: 'in part' } as const;
         return { parties, work: (deps) => answerDispute(deps, seller, dispute_id, said) };
       },
-      either(OPEN, { balance: 994n * CREDIT, earnings: 0n, disputed: 0n, payable: 9_700_000n - 3_880_000n }),
+      either(OPEN, { balance: 994n * CREDIT, earnings: 9_700_000n - 3_880_000n, disputed: 0n, payable: 0n }),
     );
     assert.ok(breaks > 10, `${breaks} breaks`);
   });

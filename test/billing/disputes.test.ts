@@ -125,12 +125,35 @@ test('whoever noted that the buyer had nothing left hears at once of what came b
   }
 });
 
-test('a claim the seller rejects is the seller’s for good', async () => {
+test('a claim the seller rejects goes back to its earnings, and is released no sooner than the rest', async () => {
   const parties = await sales.newParties();
   const dispute = await open({ parties, callId: await sales.sell(parties) });
   const decided = await answer(parties, dispute.dispute_id, { decision: 'reject' });
   assert.deepEqual([decided.status, decided.refunded], ['rejected', '0']);
-  await assertBooks(parties, { balance: 990n * CREDIT, disputed: 0n, payable: 9_700_000n });
+  await assertBooks(parties, { balance: 990n * CREDIT, disputed: 0n, earnings: 9_700_000n, payable: 0n });
+  sales.clock.later(DISPUTE_WINDOW_MS - 60_000);
+  await releaseEarnings(sales.deps);
+  await assertBooks(parties, { earnings: 9_700_000n, payable: 0n });
+  sales.clock.later(61_000);
+  await releaseEarnings(sales.deps);
+  await assertBooks(parties, { earnings: 0n, payable: 9_700_000n });
+});
+
+test('what is rejected after its earnings were released may be paid out at once', async () => {
+  const parties = await sales.newParties();
+  const dispute = await open({ parties, callId: await sales.sell(parties) });
+  await sales.sell(parties);
+  sales.clock.later(DISPUTE_WINDOW_MS + 1_000);
+  await releaseEarnings(sales.deps);
+  await assertBooks(parties, { disputed: 9_700_000n, earnings: 0n, payable: 9_700_000n });
+  // A call that is pending: what comes back to the earnings by mistake would be released with it, or never.
+  await sales.sell(parties);
+  await rule(parties, dispute.dispute_id, {
+    decision: 'reject',
+    amountMicros: undefined,
+    explanation: 'it was fine',
+  });
+  await assertBooks(parties, { disputed: 0n, earnings: 9_700_000n, payable: 19_400_000n });
 });
 
 test('of a part that is claimed a part can be refunded, and every micro-credit is accounted for', async () => {
@@ -147,8 +170,8 @@ test('of a part that is claimed a part can be refunded, and every micro-credit i
   await assertBooks(parties, {
     balance: 1_000n * CREDIT - 10_000_001n + 1_000_001n,
     disputed: 0n,
-    earnings: 9_700_001n - 3_233_334n,
-    payable: 3_233_334n - (1_000_001n - 29_999n),
+    earnings: 9_700_001n - (1_000_001n - 29_999n),
+    payable: 0n,
   });
 });
 
@@ -289,7 +312,8 @@ test('a seller who answers while silence is being decided: one of both decides, 
     const isRefunded = decided.decided_by === 'silence';
     await assertBooks(parties, {
       balance: (isRefunded ? 1_000n : 990n) * CREDIT,
-      payable: isRefunded ? 0n : 9_700_000n,
+      earnings: isRefunded ? 0n : 9_700_000n,
+      payable: 0n,
       disputed: 0n,
     });
   }
@@ -309,8 +333,8 @@ test('disputes of one seller are decided while its calls go on being settled, an
   ]);
   await assertBooks(parties, {
     balance: (1_000n - 240n + 60n) * CREDIT,
-    earnings: 12n * 9_700_000n,
-    payable: 6n * 9_700_000n,
+    earnings: 18n * 9_700_000n,
+    payable: 0n,
     disputed: 0n,
   });
 });
@@ -566,6 +590,28 @@ test('an equal call whose money was claimed back for another reason makes the ne
   const second = await sales.sell(parties, { input: 'same' });
   await open({ parties, callId: first, reason: 'not_delivered' });
   assert.equal((await open({ parties, callId: second, reason: 'duplicate' })).status, 'rejected');
+});
+
+test('of two equal calls silence gives back one: the other is rejected, unless its seller refunds it', async () => {
+  for (const isAnswered of [false, true]) {
+    sales.clock.reset();
+    const parties = await sales.newParties();
+    const first = await sales.sell(parties, { input: 'same' });
+    const second = await sales.sell(parties, { input: 'same' });
+    await open({ parties, callId: second, reason: 'duplicate' });
+    const { dispute_id } = await open({ parties, callId: first, reason: 'not_delivered' });
+    if (isAnswered) await answer(parties, dispute_id, { decision: 'refund' });
+    sales.clock.later(ANSWER_MS);
+    await decideOverdueDisputes(sales.deps);
+    const decided = await see(parties, dispute_id);
+    if (isAnswered) {
+      assert.deepEqual([decided.status, decided.decided_by], ['refunded', 'seller']);
+      continue;
+    }
+    assert.deepEqual([decided.status, decided.decided_by, decided.refunded], ['rejected', 'silence', '0']);
+    assert.match(decided.explanation ?? '', /given back once already/);
+    await assertBooks(parties, { balance: 990n * CREDIT, earnings: 9_700_000n, disputed: 0n, payable: 0n });
+  }
 });
 
 test('an overcharge is refunded exactly by its excess, fee included, and the rest stays with the seller', async () => {

@@ -155,7 +155,28 @@ test('what is in dispute is not released with the rest', async () => {
   assert.deepEqual((await sales.books(parties)).faults, []);
 });
 
-test('a dispute about a part lets the rest go, and what is rejected follows at once', async () => {
+test('what was rejected in time is released with the rest, once, and what was refunded of it is not', async () => {
+  const parties = await sales.newParties();
+  const callIds = [await sales.sell(parties), await sales.sell(parties), await sales.sell(parties)];
+  const [rejected = '', refunded = ''] = callIds;
+  const mark = Date.now() + 1;
+  await answer(parties, idOf((await dispute(parties, rejected)).dispute).disputeId, 'reject');
+  await answer(parties, idOf((await dispute(parties, refunded)).dispute).disputeId, 'refund');
+  const { nextReleaseAt } = await getEarnings(sales.database.db, parties.sellerId, 'live');
+  assert.equal(nextReleaseAt?.getTime(), (await settledAt(rejected)) + WEEK_MS);
+  assert.deepEqual(await releasesOf(parties), []);
+  await passed(mark);
+  const later = await sales.sell(parties);
+  for (let n = 0; n < 2; n += 1) await releaseEarnings(whenSettledBefore(mark));
+  assert.deepEqual(await releasesOf(parties), ['19400000']);
+  const { availableMicros, pendingMicros, inDisputeMicros } = await earningsOf(parties);
+  assert.deepEqual([availableMicros, pendingMicros, inDisputeMicros], [19_400_000n, 9_700_000n, 0n]);
+  const next = await getEarnings(sales.database.db, parties.sellerId, 'live');
+  assert.equal(next.nextReleaseAt?.getTime(), (await settledAt(later)) + WEEK_MS);
+  assert.deepEqual((await sales.books(parties)).faults, []);
+});
+
+test('a dispute about a part lets the rest go, and what is rejected after that follows at once', async () => {
   const parties = await sales.newParties();
   const callId = await sales.sell(parties, { amountMicros: 10n * CREDIT, feeMicros: 0n });
   const { disputeId } = idOf((await dispute(parties, callId, 4n * CREDIT)).dispute);
@@ -268,12 +289,14 @@ test('the statement says of every call what it brought, where that is, and its s
   const stateOf = (callId: string) => states.get(callId.slice('call_'.length));
   assert.deepEqual(
     [old, pending, disputed, refunded, rejected].map((callId) => stateOf(callId)?.state),
-    ['available', 'pending', 'disputed', 'reversed', 'available'],
+    ['available', 'pending', 'disputed', 'reversed', 'pending'],
   );
-  assert.equal(stateOf(pending)?.releaseAt?.getTime(), (await settledAt(pending)) + WEEK_MS);
+  for (const callId of [pending, rejected]) {
+    assert.equal(stateOf(callId)?.releaseAt?.getTime(), (await settledAt(callId)) + WEEK_MS);
+  }
   assert.deepEqual(
-    [disputed, refunded, rejected].map((callId) => stateOf(callId)?.releaseAt),
-    [undefined, undefined, undefined],
+    [disputed, refunded].map((callId) => stateOf(callId)?.releaseAt),
+    [undefined, undefined],
   );
   for (const each of calls) assert.equal(each.proceedsMicros + each.feeMicros, each.priceMicros);
 

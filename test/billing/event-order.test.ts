@@ -11,12 +11,20 @@ before(async () => {
 after(() => till.close());
 
 /** What becomes of one payment. Amounts in cents, a cent being a credit. */
-type Story = { cents: number; refunds: number[]; dispute: 'none' | 'open' | 'won' | 'lost'; late: boolean };
+type Story = { cents: number; refunds: number[]; disputes: Dispute[]; late: boolean };
+type Dispute = { cents: number; end: 'open' | 'won' | 'lost' };
 
 const story: fc.Arbitrary<Story> = fc.record({
   cents: fc.integer({ min: 500, max: 900 }),
   refunds: fc.array(fc.integer({ min: 1, max: 300 }), { maxLength: 2 }),
-  dispute: fc.constantFrom('none', 'none', 'open', 'won', 'lost'),
+  /** The whole payment, or parts of it: networks let a payment be disputed more than once. */
+  disputes: fc.array(
+    fc.record({
+      cents: fc.oneof(fc.constant(900), fc.integer({ min: 1, max: 500 })),
+      end: fc.constantFrom('open', 'won', 'lost'),
+    }),
+    { maxLength: 2 },
+  ),
   late: fc.boolean(),
 });
 
@@ -62,7 +70,7 @@ test('every sequence of events, shuffled and repeated, one by one and at once, e
   );
 });
 
-async function play(buyer: Buyer, { cents, refunds, dispute, late }: Story): Promise<void> {
+async function play(buyer: Buyer, { cents, refunds, disputes, late }: Story): Promise<void> {
   const topUp = await till.load(buyer, cents);
   const sessionId = topUp.sessionId ?? '';
   if (late) {
@@ -75,9 +83,9 @@ async function play(buyer: Buyer, { cents, refunds, dispute, late }: Story): Pro
   const intentId = String(till.stripe.get(sessionId)['payment_intent']);
   const [first, ...rest] = refunds;
   if (first !== undefined) till.stripe.refund(intentId, first);
-  if (dispute !== 'none') {
-    const opened = till.stripe.openDispute(intentId, cents);
-    if (dispute !== 'open') till.stripe.closeDispute(opened.id, dispute);
+  for (const dispute of disputes) {
+    const opened = till.stripe.openDispute(intentId, Math.min(cents, dispute.cents));
+    if (dispute.end !== 'open') till.stripe.closeDispute(opened.id, dispute.end);
   }
   for (const each of rest) till.stripe.refund(intentId, Math.min(each, cents - (first ?? 0)));
 }
@@ -85,10 +93,12 @@ async function play(buyer: Buyer, { cents, refunds, dispute, late }: Story): Pro
 /** What the books must say in the end, whatever came first. */
 function expectedMoney(stories: readonly Story[], spent: number): Money {
   const has = stories.reduce((sum, { cents }) => sum + cents, 0) - spent;
-  const lots = stories.map(({ cents, refunds, dispute }) => {
+  const lots = stories.map(({ cents, refunds, disputes }) => {
     const refunded = refunds.reduce((sum, each) => sum + each, 0);
-    const due = Math.min(cents, refunded + (dispute === 'lost' ? cents : 0));
-    return { due, contested: dispute === 'open' ? cents - due : 0 };
+    const disputed = (end: Dispute['end']): number =>
+      disputes.reduce((sum, each) => sum + (each.end === end ? Math.min(cents, each.cents) : 0), 0);
+    const due = Math.min(cents, refunded + disputed('lost'));
+    return { due, contested: Math.min(cents - due, disputed('open')) };
   });
   const due = lots.reduce((sum, lot) => sum + lot.due, 0);
   const reversed = Math.min(has, due);

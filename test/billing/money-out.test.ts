@@ -177,6 +177,27 @@ async function assertAccountedFor({ payee, settledMicros }: History): Promise<vo
     'every micro-credit that was ever earned is in exactly one place',
   );
   assert.equal(found.lifetimeMicros, settledMicros - reversedMicros);
+  assert.ok(
+    availableMicros + paidOutMicros <= (await sumReleasable(payee)),
+    'nothing that may still be disputed was paid out or may be, also not what was disputed once',
+  );
+}
+
+/** What sellers keep of the calls whose time for disputes was declared over, added up call by call. */
+async function sumReleasable({ organizationId, currency }: Payee): Promise<bigint> {
+  const { rows } = await payees.database.pool.query<{ sum: string }>(
+    `SELECT coalesce(sum(s.amount - s.fee
+         - coalesce((SELECT sum(r.amount) FROM ledger_journal r WHERE r.subject = s.id AND r.kind = 'reversal'), 0)
+         - coalesce((SELECT d.claimed_micros - d.claimed_fee_micros FROM disputes d
+             WHERE d.call_id = s.id AND d.status = 'open'), 0)), 0) AS sum
+     FROM ledger_accounts a
+     JOIN earning_releases e ON e.account_id = a.id
+     JOIN ledger_journal s ON s.credit = a.id AND s.kind = 'settle'
+     WHERE a.organization_id = $1 AND a.currency = $2 AND a.kind = 'earnings'
+       AND date_trunc('milliseconds', s.created_at) <= e.released_through`,
+    [organizationId, currency],
+  );
+  return BigInt(rows[0]?.sum ?? 0);
 }
 
 /** Nobody is half-way any more: what left is what Stripe has, and only disputes keep anything back. */

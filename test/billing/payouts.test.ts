@@ -13,9 +13,10 @@ import {
 } from '../../src/billing/payout-accounts.ts';
 import { recordPayoutEvent } from '../../src/billing/payout-events.ts';
 import { periodOf, resumePayouts, runScheduledPayouts } from '../../src/billing/payout-jobs.ts';
-import { getPayout, openPayout } from '../../src/billing/payouts.ts';
+import { findPayable, getPayout, openPayout } from '../../src/billing/payouts.ts';
 import { claimPayout, CLAIM_MS, sendPayout } from '../../src/billing/send-payout.ts';
 import { reconcilePayouts } from '../../src/billing/reconcile-payouts.ts';
+import { openAccount } from '../../src/ledger/accounts.ts';
 import { CREDIT } from './sales.ts';
 import { at, openPayees, type Payees } from './payees.ts';
 
@@ -96,6 +97,54 @@ test('only what is available leaves: neither what is pending, nor more, nor less
   assert.equal(await available(payee), 8n * CREDIT);
 });
 
+type Debt = { state?: 'none' | 'open' | 'won' | 'lost'; disputed?: number; owed?: number } & Partial<
+  Record<'frozen' | 'reversed', number>
+>;
+
+/** A load of 100 credits with what became of it, in credits. */
+async function addTopUp({ organizationId, currency }: Payee, debt: Debt): Promise<void> {
+  const { state = 'none', disputed = 0, frozen = 0, reversed = 0, owed = 0 } = debt;
+  await payees.database.pool.query(
+    `INSERT INTO top_ups (id, organization_id, currency, account_id, is_automatic, amount_cents, status, expires_at,
+       card_dispute, card_dispute_cents, frozen_micros, reversed_micros, owed_micros)
+     VALUES (gen_random_uuid(), $1, $2, 0, false, 100, 'paid', now(), $3, $4, $5, $6, $7)`,
+    [organizationId, currency, state, disputed, ...[frozen, reversed, owed].map((each) => each * 1_000_000)],
+  );
+}
+
+test('who owes for loads, or has spent what a card disputes, is paid out only what is more than that', async () => {
+  const payee = await payees.newPayee(200n);
+  await addTopUp({ ...payee, currency: 'test' }, { owed: 90 });
+  await addTopUp(await payees.newPayee(0n), { owed: 90 });
+  for (const [debt, owed] of [
+    [{ owed: 30, reversed: 70 }, 30],
+    // Of 60 that are contested 45 are frozen.
+    [{ state: 'open', disputed: 60, frozen: 45 }, 15],
+    // Of the whole that is contested 20 were refunded to the card and 10 of them are owed.
+    [{ state: 'open', disputed: 100, reversed: 10, owed: 10, frozen: 75 }, 15],
+    [{ state: 'won', disputed: 100 }, 0],
+    [{ state: 'lost', disputed: 100, reversed: 100 }, 0],
+  ] as const) {
+    const before = await payableBy(payee);
+    await addTopUp(payee, debt);
+    assert.equal(before - (await payableBy(payee)), BigInt(owed) * CREDIT, JSON.stringify(debt));
+  }
+  await assert.rejects(
+    payees.pay(payee, { askedMicros: 141n * CREDIT }),
+    refused('CONFLICT', /Of 200 credits available, 140 can be paid out: 60 are owed for loads/),
+  );
+  assert.equal((await payees.pay(payee)).amountMicros, 140n * CREDIT);
+  await assert.rejects(payees.pay(payee), refused('CONFLICT', /Of 60 credits available, 0 can be paid out/));
+  assert.equal(payees.transfersTo(payee).length, 1);
+});
+
+async function payableBy(payee: Payee): Promise<bigint> {
+  return payees.database.db.transaction(async (tx) => {
+    const accountId = await openAccount(tx, payee.organizationId, payee.currency, 'payable');
+    return (await findPayable(tx, payee, accountId)).payableMicros;
+  });
+}
+
 test('the same request again, later or at the same moment, is one payout and one transfer', async () => {
   const payee = await payees.newPayee(100n);
   const wish = { askedMicros: 60n * CREDIT, key: KEY };
@@ -171,6 +220,28 @@ test('a transfer whose answer was lost is found after Stripe has forgotten its i
   await resumePayouts(payees.deps);
   assert.equal(payees.transfersTo(payee).length, 1);
   assert.deepEqual(await told(payee), ['payout.paid']);
+});
+
+test('being forbidden to look for a transfer does not fail a payout whose transfer was made', async () => {
+  const payee = await payees.newPayee(50n);
+  payees.stripe.fail({ on: /POST \/v1\/transfers/, kind: 'lost', times: 2 });
+  const { id } = await payees.pay(payee);
+  assert.equal(payees.transfersTo(payee).length, 1);
+  payees.stripe.fail({ on: /GET \/v1\/transfers/, kind: 'forbidden' });
+  await resumePayouts(payees.deps);
+  assert.equal((await getPayout(payees.database.db, payee, id)).status, 'requested');
+  assert.equal(await available(payee), 0n);
+  await resumePayouts(payees.deps);
+  assert.equal((await getPayout(payees.database.db, payee, id)).status, 'paid');
+  assert.equal(payees.transfersTo(payee).length, 1);
+  assert.deepEqual((await payees.books(payee.parties)).faults, []);
+});
+
+test('being forbidden to make a transfer fails the payout', async () => {
+  const payee = await payees.newPayee(50n);
+  payees.stripe.fail({ on: /POST \/v1\/transfers/, kind: 'forbidden' });
+  assert.equal((await payees.pay(payee)).status, 'failed');
+  assert.equal(await available(payee), 50n * CREDIT);
 });
 
 test('a payout is asked about by one process at a time, and by another when that one died', async () => {
@@ -416,6 +487,23 @@ test('a schedule pays once in each period, with two workers and as often as they
   assert.equal(await runAt('2026-11-23T01:01:00Z'), 1);
   assert.equal(await available(payee), 0n);
   assert.equal(payees.transfersTo(payee).length, 1);
+  await stop();
+});
+
+test('a schedule pays no more than what is not owed for loads, and nothing below the minimum', async () => {
+  const { payee, runAt, stop } = await scheduled('daily', '2026-11-18T10:00:00Z', { minimum: 1_950n });
+  await addTopUp(payee, { owed: 60 });
+  assert.equal(await runAt('2026-11-19T00:01:00Z'), 0);
+  await savePayoutSchedule(payees.deps, payee, { schedule: 'daily', minimumMicros: 1_000n * CREDIT });
+  assert.equal(await runAt('2026-11-20T00:01:00Z'), 1);
+  assert.equal(await available(payee), 60n * CREDIT);
+  await stop();
+});
+
+test('a seller who names a payout like a period keeps the schedule from nothing', async () => {
+  const { payee, runAt, stop } = await scheduled('daily', '2026-11-18T10:00:00Z');
+  await payees.pay(payee, { askedMicros: 10n * CREDIT, key: '2026-11-19' });
+  assert.equal(await runAt('2026-11-19T00:01:00Z'), 2);
   await stop();
 });
 

@@ -134,6 +134,22 @@ test('a refund and a dispute whose webhooks never came are found', async () => {
   assert.deepEqual(await till.money(buyer), { balance: 300, frozen: 0, reversed: 800, owed: 0 });
 });
 
+test('a second dispute whose webhook never came is found, and so is how each of both ended', async () => {
+  const buyer = await till.newBuyer();
+  const { intentId } = await till.paidLoad(buyer, 1_000);
+  const first = till.stripe.openDispute(intentId, 400);
+  till.stripe.closeDispute(first.id, 'lost');
+  await till.deliverAll();
+  const second = till.stripe.openDispute(intentId, 300);
+  till.takeEvents();
+  await reconcileTopUps(till.deps);
+  assert.deepEqual(await till.money(buyer), { balance: 300, frozen: 300, reversed: 400, owed: 0 });
+  till.stripe.closeDispute(second.id, 'lost');
+  till.takeEvents();
+  await reconcileTopUps(till.deps);
+  assert.deepEqual(await till.money(buyer), { balance: 300, frozen: 0, reversed: 700, owed: 0 });
+});
+
 test('what nobody paid is waited for 24 hours, then closed at Stripe too', async () => {
   const buyer = await till.newBuyer();
   const paged = await till.load(buyer, 500);
@@ -230,7 +246,8 @@ test('healthy books compare equal with Stripe; each kind of difference is named,
     const disputed = await own.paidLoad(buyer, 800);
     await own.load(buyer, 500);
     own.stripe.refund(paid.intentId, 100);
-    own.stripe.openDispute(disputed.intentId);
+    own.stripe.closeDispute(own.stripe.openDispute(disputed.intentId, 200).id, 'lost');
+    own.stripe.openDispute(disputed.intentId, 300);
     await own.deliverAll();
     assert.deepEqual(await compareTopUps(own.deps), []);
 
@@ -262,7 +279,17 @@ test('healthy books compare equal with Stripe; each kind of difference is named,
     assert.deepEqual(await seen(`UPDATE top_ups SET card_dispute = 'won' WHERE id = $1`), [
       ['top-up: card dispute', id, 'none', 'won'],
     ]);
-    await seen(`UPDATE top_ups SET card_dispute = 'none' WHERE id = $1`);
+    assert.deepEqual(
+      await seen(
+        `UPDATE top_ups SET card_dispute = 'none', card_dispute_cents = 7, lost_cents = 8 WHERE id = $1`,
+      ),
+      [
+        ['top-up: cents in card disputes', id, '0', '7'],
+        ['top-up: cents lost to card disputes', id, '0', '8'],
+        ['top-up: credits to take back', id, '108', '100'],
+      ],
+    );
+    await seen('UPDATE top_ups SET card_dispute_cents = 0, lost_cents = 0 WHERE id = $1');
     assert.deepEqual(
       await seen(`UPDATE top_ups SET status = 'open', refunded_cents = 0, reversed_micros = 0 WHERE id = $1`),
       [

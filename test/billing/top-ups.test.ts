@@ -6,6 +6,7 @@ import { listAffectedCalls } from '../../src/billing/affected-calls.ts';
 import { reconcileTopUps } from '../../src/billing/reconcile-top-ups.ts';
 import { startTopUp } from '../../src/billing/start-top-up.ts';
 import { handleStripeEvent, verifyStripeEvent } from '../../src/billing/stripe-events.ts';
+import { openStripe, stripeMoves } from '../../src/billing/stripe.ts';
 import { topUpId } from '../../src/billing/top-ups.ts';
 import { grantCredits } from '../../src/ledger/accounts.ts';
 import { openTill, type Till } from './till.ts';
@@ -168,6 +169,15 @@ test('events about payments that are not ours, and of kinds we do not know, are 
   assert.deepEqual([...new Set(handled)], ['ignored']);
 });
 
+test('what is signed and is no event is acknowledged, and nothing is done about it', async () => {
+  const shapeless = { id: 'evt_1', object: 'event', type: 'charge.succeeded', livemode: false };
+  for (const body of [null, 1, [], {}, shapeless, { ...shapeless, data: null }, { ...shapeless, data: {} }]) {
+    const { body: text, headers } = till.stripe.sign(body as never);
+    const event = verifyStripeEvent(till.deps, Buffer.from(text), headers['stripe-signature']);
+    assert.equal(await handleStripeEvent(till.deps, event), 'ignored', text);
+  }
+});
+
 test('a forged, altered, old or missing signature is refused, and a good one is not', async () => {
   await till.paidLoad(await till.newBuyer(), 500);
   const [event] = till.takeEvents();
@@ -191,6 +201,79 @@ test('a forged, altered, old or missing signature is refused, and a good one is 
       (error: { code?: string }) => error.code === 'INVALID_INPUT',
     );
   }
+});
+
+test('each of the endpoints in Stripe signs with a secret of its own, and any of them is accepted', async () => {
+  await till.paidLoad(await till.newBuyer(), 500);
+  const [event] = till.takeEvents();
+  assert.ok(event);
+  const { body, headers } = till.stripe.sign(event);
+  const verify = (webhookSecrets: string[]): string =>
+    verifyStripeEvent(
+      till.openDeps({ ...till.stripe.options, webhookSecrets }),
+      Buffer.from(body),
+      headers['stripe-signature'],
+    ).id;
+  const [own] = till.stripe.options.webhookSecrets;
+  assert.ok(own);
+  assert.equal(verify([own, 'whsec_other']), event.id);
+  assert.equal(verify(['whsec_other', own]), event.id);
+  assert.throws(() => verify(['whsec_other', 'whsec_third']), { code: 'INVALID_INPUT' });
+});
+
+test('what a connected account writes on its own payments loads nothing and takes nothing back', async () => {
+  const buyer = await till.newBuyer();
+  const { intentId } = await till.paidLoad(buyer, 500);
+  const payment = till.takeEvents();
+  for (const event of payment) {
+    assert.equal(await handleStripeEvent(till.deps, { ...event, account: 'acct_seller' }), 'ignored');
+  }
+  assert.equal((await till.money(buyer)).balance, 0);
+  for (const event of payment) await handleStripeEvent(till.deps, event);
+  till.stripe.refund(intentId);
+  till.stripe.openDispute(intentId);
+  for (const event of till.takeEvents()) {
+    assert.equal(await handleStripeEvent(till.deps, { ...event, account: 'acct_seller' }), 'ignored');
+  }
+  assert.deepEqual(await till.money(buyer), { balance: 500, frozen: 0, reversed: 0, owed: 0 });
+});
+
+test('a charge that is still pending loads nothing, though it is called paid', async () => {
+  const buyer = await till.newBuyer();
+  await till.paidLoad(buyer, 500);
+  const events = till.takeEvents();
+  const charged = events.find(({ type }) => type === 'charge.succeeded');
+  assert.ok(charged);
+  const pending = structuredClone(charged);
+  Object.assign(pending, { id: 'evt_pending', type: 'charge.updated' });
+  Object.assign(pending.data.object, { status: 'pending' });
+  assert.equal(await handleStripeEvent(till.deps, pending), 'ignored');
+  const intent = structuredClone(events.find(({ type }) => type === 'payment_intent.succeeded'));
+  assert.ok(intent);
+  Object.assign(intent, { id: 'evt_processing', type: 'payment_intent.payment_failed' });
+  Object.assign(intent.data.object, { status: 'processing', latest_charge: pending.data.object });
+  await handleStripeEvent(till.deps, intent);
+  assert.equal((await till.money(buyer)).balance, 0);
+  await handleStripeEvent(till.deps, charged);
+  assert.equal((await till.money(buyer)).balance, 500);
+});
+
+test('only a stand-in on this machine sells live credits for test money; a proxy on the way to Stripe does not', () => {
+  const mayBuy = (apiBase: string | undefined, secretKey = 'sk_test_x'): boolean =>
+    stripeMoves(openStripe({ secretKey, webhookSecrets: [], apiBase }), 'live');
+  for (const host of ['localhost', '127.0.0.1', '127.8.9.10', '[::1]']) {
+    assert.equal(mayBuy(`http://${host}:12111`), true, host);
+  }
+  const elsewhere = [
+    'https://api.stripe.com',
+    'http://10.0.0.3:8080',
+    'https://egress.example.com',
+    'http://127.0.0.1.example.com',
+    'http://localhost.example.com',
+    'http://[::2]',
+  ];
+  for (const apiBase of [undefined, ...elsewhere]) assert.equal(mayBuy(apiBase), false, apiBase);
+  assert.equal(mayBuy('https://egress.example.com', 'sk_live_x'), true);
 });
 
 test('a payment in test mode never becomes live credits, nor the other way round', async () => {
@@ -288,6 +371,29 @@ test('a lost dispute takes what is frozen, and what was spent is set off against
   await till.deliverAll();
   assert.deepEqual(await till.money(buyer), { balance: 200, frozen: 0, reversed: 1_000, owed: 0 });
   assert.equal((await till.read(topUp)).owedMicros, 0n);
+  assert.deepEqual(await till.faults(buyer), []);
+});
+
+test('two disputes of one payment are two: each freezes, is lost or won on its own, and never more than the lot', async () => {
+  const buyer = await till.newBuyer();
+  const { topUp, intentId } = await till.paidLoad(buyer, 1_000);
+  const first = till.stripe.openDispute(intentId, 400);
+  const second = till.stripe.openDispute(intentId, 300);
+  const disputes = async () => {
+    await till.deliverAll();
+    const { cardDispute, cardDisputeCents, lostCents } = await till.read(topUp);
+    const { balance, frozen, reversed } = await till.money(buyer);
+    return [cardDispute, cardDisputeCents, lostCents, balance, frozen, reversed];
+  };
+  assert.deepEqual(await disputes(), ['open', 700n, 0n, 300, 700, 0]);
+  till.stripe.closeDispute(first.id, 'lost');
+  assert.deepEqual(await disputes(), ['open', 300n, 400n, 300, 300, 400]);
+  till.stripe.closeDispute(second.id, 'won');
+  assert.deepEqual(await disputes(), ['lost', 400n, 400n, 600, 0, 400]);
+  const third = till.stripe.openDispute(intentId, 900);
+  assert.deepEqual(await disputes(), ['open', 900n, 400n, 0, 600, 400]);
+  till.stripe.closeDispute(third.id, 'lost');
+  assert.deepEqual(await disputes(), ['lost', 1_000n, 1_000n, 0, 0, 1_000]);
   assert.deepEqual(await till.faults(buyer), []);
 });
 

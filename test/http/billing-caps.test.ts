@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { setBudget } from '../../src/billing/budgets.ts';
+import { findAccount } from '../../src/ledger/accounts.ts';
 import { manifestOf, startSeller, type TestSeller } from '../support/gateway.ts';
 import { startRestGateway, type Answer, type Member, type RestGateway } from './rest-gateway.ts';
 
@@ -93,11 +95,14 @@ test('live and test credits have a budget each', async () => {
 
 test('forty budgets set at once make one meter, and one of them is in force', async () => {
   const member = await newMember();
-  const answers = await Promise.all(
-    Array.from({ length: 40 }, (_, index) => put(member, 'budget', { cap_total: String(index + 1) })),
+  const { db, pool } = rest.gateway.database;
+  const accountId = (await findAccount(db, member.organizationId, 'live', 'balance')) ?? 0n;
+  // As several processes do: one of them lets an organization set one after the other.
+  await Promise.all(
+    Array.from({ length: 40 }, (_, index) =>
+      setBudget(db, accountId, { capTotalMicros: BigInt(index + 1) * 1_000_000n }, new Date()),
+    ),
   );
-  assert.ok(answers.every(({ status }) => status === 200));
-  const { pool } = rest.gateway.database;
   const { rows } = await pool.query<{ n: string }>(
     `SELECT count(*) AS n FROM spend_meters m WHERE m.cap_total BETWEEN 1000000 AND 40000000
        AND NOT EXISTS (SELECT 1 FROM ledger_accounts a WHERE a.meter_id = m.id)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import { after, before, test } from 'node:test';
 import { parse } from 'csv-parse/sync';
@@ -174,7 +175,9 @@ test('a statement is read no faster than it is taken, and no further once its re
     // A page is on its way when the reader goes: nobody wants it, and that is no failure.
     await new Promise(setImmediate);
     const before = logged.length;
+    const asked = once(pool, 'acquire');
     const pending = reader.read();
+    await asked;
     await reader.cancel();
     assert.deepEqual(await pending, { done: true, value: undefined });
     assert.equal(queries, 5);

@@ -90,6 +90,8 @@ test('a preflight names the headers a host may send, and a tool its own', async 
   }
   assert.ok(allowed.includes('mcp-param-city'));
   assert.ok(!allowed.includes('x-evil'));
+  const methods = headers.get('access-control-allow-methods')?.split(', ').sort();
+  assert.deepEqual(methods, ['DELETE', 'GET', 'OPTIONS', 'PATCH', 'POST', 'PUT']);
   assert.equal(headers.get('access-control-allow-origin'), 'https://app.example.com');
   assert.match(headers.get('vary') ?? '', /Origin/);
   assert.match(headers.get('access-control-expose-headers') ?? '', /Mcp-Session-Id/);

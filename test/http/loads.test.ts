@@ -249,7 +249,7 @@ test('without Stripe what needs it answers 503 STRIPE_NOT_CONFIGURED, and everyt
   } finally {
     await bare.close();
   }
-  const deaf = await startRestGateway({ stripe: { ...stripe.options, webhookSecret: undefined } });
+  const deaf = await startRestGateway({ stripe: { ...stripe.options, webhookSecrets: [] } });
   try {
     const answer = await deaf.send('POST', '/v1/billing/webhooks/stripe', { body: {} });
     assert.equal(answer.status, 503);
@@ -257,4 +257,22 @@ test('without Stripe what needs it answers 503 STRIPE_NOT_CONFIGURED, and everyt
   } finally {
     await deaf.close();
   }
+});
+
+test('an organization has at most ten open loads in a currency; one that is repeated or paid makes no eleventh', async () => {
+  const { key } = await newBuyer();
+  const repeated = { 'idempotency-key': 'the-very-first-load' };
+  const { body: first } = await load(key, { amount_usd: 5 }, repeated);
+  const others = await Promise.all(Array.from({ length: 12 }, () => load(key, { amount_usd: 5 })));
+  const refused = others.filter(({ status }) => status !== 201);
+  assert.equal(refused.length, 3);
+  for (const { status, body } of refused) {
+    assert.deepEqual([status, body.code], [409, 'CONFLICT']);
+    assert.match(body.detail, /payment_url/);
+  }
+  const again = await load(key, { amount_usd: 5 }, repeated);
+  assert.deepEqual([again.status, again.body.load_id], [201, first.load_id]);
+  assert.equal((await load((await newBuyer()).key, { amount_usd: 5 })).status, 201);
+  await pay(first.payment_url);
+  assert.equal((await load(key, { amount_usd: 5 })).status, 201);
 });

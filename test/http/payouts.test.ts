@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { scheduleKey } from '../../src/billing/payout-jobs.ts';
 import { DISPUTE_WINDOW_MS } from '../../src/billing/dispute-window.ts';
 import { releaseEarnings } from '../../src/billing/earnings.ts';
 import { manifestOf, startSeller, type TestSeller } from '../support/gateway.ts';
@@ -177,6 +178,12 @@ test('the same Idempotency-Key is one payout, and another amount under it a conf
   assert.equal(new Set(both.map(({ body }) => body.payout_id)).size, 1);
   const other = await pay(key, { amount: '4' }, idempotencyKey);
   assert.deepEqual([other.status, other.body.code], [409, 'IDEMPOTENCY_CONFLICT']);
+});
+
+test('no client can send the key that a scheduled payout bears', async () => {
+  const { key } = await newSellerKey();
+  const { status, body } = await pay(key, undefined, scheduleKey('2026-11-23'));
+  assert.deepEqual([status, body.code], [400, 'INVALID_INPUT']);
 });
 
 test("another organization's payout, one in the other currency, and one that never was, answer the same", async () => {

@@ -222,3 +222,18 @@ test('nothing is sent to a disabled webhook, and whoever asks for it is told so'
   assert.deepEqual([answer.status, answer.body.code], [409, 'CONFLICT']);
   assert.match(answer.body.detail, /disabled/);
 });
+
+test('at most five tests of a webhook are on their way at once', async () => {
+  const member = await newMember();
+  const [made, other] = [await create(member), await create(member)];
+  const path = `/v1/webhooks/${made.id}/test`;
+  const sent = await Promise.all(Array.from({ length: 8 }, () => send(member, 'POST', path)));
+  const refused = sent.filter(({ status }) => status !== 202);
+  assert.equal(refused.length, 3);
+  for (const { status, body } of refused) {
+    assert.deepEqual([status, body.code, body.retry_after_seconds], [429, 'RATE_LIMITED', 60]);
+  }
+  assert.equal((await send(member, 'POST', `/v1/webhooks/${other.id}/test`)).status, 202);
+  await dispatchWebhooks(rest.gateway.webhooks);
+  assert.equal((await send(member, 'POST', path)).status, 202);
+});

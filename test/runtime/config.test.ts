@@ -105,6 +105,11 @@ const VARIABLES: { name: string; good: [text: string, meaning: Partial<Config>][
     bad: ['10001', '-1', '2.5', '3%'],
   },
   {
+    name: 'STRIPE_WEBHOOK_SECRET',
+    good: [['whsec_one, whsec_two', {}]],
+    bad: ['secret', 'whsec_one,', 'whsec_one whsec_two', 'whsec_one,two'],
+  },
+  {
     name: 'SENTINEL_ALLOW_PRIVATE_ENDPOINTS',
     good: [
       ['true', { allowPrivateEndpoints: true }],
@@ -162,6 +167,12 @@ for (const { name, good, bad } of VARIABLES) {
     }
   });
 }
+
+test('each webhook endpoint in Stripe has its signing secret in one list', () => {
+  const environment = { STRIPE_SECRET_KEY: 'sk_test_x', STRIPE_WEBHOOK_SECRET: 'whsec_one, whsec_two' };
+  const { stripe } = readConfig(environment);
+  assert.deepEqual(stripe?.webhookSecrets, ['whsec_one', 'whsec_two']);
+});
 
 test('every fault is told at once, and no value with them', () => {
   const wrong = VARIABLES.filter(({ bad }) => bad.length > 0);

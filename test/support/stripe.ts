@@ -35,9 +35,9 @@ export type StripeRequest = {
 /**
  * What goes wrong with the next requests that match. `lost`: done, and the answer never arrives.
  * `unheard`: the connection breaks before anything is done. `failed`: done, and answered with a 500, which
- * Stripe then repeats for the same idempotency key. `down`: a 503 and nothing done.
+ * Stripe then repeats for the same idempotency key. `down`: a 503 and nothing done. `forbidden`: the same as a 403.
  */
-export type Fault = { on: RegExp; kind: 'lost' | 'unheard' | 'failed' | 'down'; times: number };
+export type Fault = { on: RegExp; kind: 'lost' | 'unheard' | 'failed' | 'down' | 'forbidden'; times: number };
 
 /** A small stateful Stripe at the wire. Amounts are cents, times Unix seconds, as there. */
 export type StripeStandIn = {
@@ -127,10 +127,15 @@ export async function startStripe(
     const place = `${method} ${pathname}`;
     const fault = takeFault(place);
     if (fault === 'unheard') return void response.socket?.destroy();
-    const { answer, replayed } =
+    const refusal =
       fault === 'down'
-        ? { answer: failure(503, 'Stripe is not available.'), replayed: false }
-        : answerOnce(method, pathname, body, key, fault === 'failed');
+        ? failure(503, 'Stripe is not available.')
+        : fault === 'forbidden'
+          ? failure(403, 'The key is not permitted to do this.')
+          : undefined;
+    const { answer, replayed } = refusal
+      ? { answer: refusal, replayed: false }
+      : answerOnce(method, pathname, body, key, fault === 'failed');
     requests.push({ method, path: pathname, params: parseForm(body), key, replayed });
     for (const hold of holds.filter(({ on }) => on.test(place))) {
       hold.arrive();
@@ -241,7 +246,11 @@ export async function startStripe(
 
   const standIn: StripeStandIn = {
     url,
-    options: { secretKey: `sk_${isLive ? 'live' : 'test'}_standin`, webhookSecret, apiBase: url },
+    options: {
+      secretKey: `sk_${isLive ? 'live' : 'test'}_standin`,
+      webhookSecrets: [webhookSecret],
+      apiBase: url,
+    },
     requests,
     events,
     get: (id) => find(books, id),

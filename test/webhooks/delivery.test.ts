@@ -343,7 +343,7 @@ test('a test delivery goes the way of every other, to endpoints that chose other
 });
 
 test('one slow receiver, however much waits for it, holds up nobody else', async () => {
-  const process = world.openProcess({ limits: { total: 6, perEndpoint: 4 } });
+  const process = world.openProcess({ limits: { total: 6, perOrganization: 6, perEndpoint: 4 } });
   const slow = await startReceiver();
   try {
     slow.answer = () => {};
@@ -365,8 +365,29 @@ test('one slow receiver, however much waits for it, holds up nobody else', async
   }
 });
 
+test('an organization with many slow endpoints takes no more than its share, and all of it', async () => {
+  const process = world.openProcess({ limits: { total: 8, perOrganization: 6, perEndpoint: 4 } });
+  const slow = await startReceiver();
+  try {
+    slow.answer = () => {};
+    const owner = await world.newOwner();
+    for (let n = 0; n < 10; n += 1) await world.newEndpoint(owner, slow.url);
+    for (let n = 0; n < 5; n += 1) await world.happen(owner);
+    await dispatchWebhooks(process);
+    assert.equal(slow.visits.length, 6);
+    const good = await ownEndpoint();
+    for (let n = 0; n < 30; n += 1) await world.happen(good.owner);
+    await dispatchWebhooks(process);
+    assert.equal(receiver.visits.length, 30);
+    assert.equal(slow.visits.length, 6);
+  } finally {
+    await slow.close();
+    await process.flights.drain();
+  }
+});
+
 test('a receiver that keeps failing is sent one at a time until it is well', async () => {
-  const process = world.openProcess({ limits: { total: 100, perEndpoint: 10 } });
+  const process = world.openProcess({ limits: { total: 100, perOrganization: 100, perEndpoint: 10 } });
   const { owner, deliveries } = await ownEndpoint();
   let most = 0;
   let open = 0;

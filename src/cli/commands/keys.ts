@@ -27,7 +27,11 @@ export function addKeys(program: Command, { environment }: Runtime): void {
     .requiredOption('--org <org>', 'the organization it is for')
     .option('--name <name>', 'to tell it from others')
     .option('--test', 'a key that spends test credits only')
-    .option('--scopes <scopes>', 'what it may do, separated by commas', (text) => text.split(','))
+    .option(
+      '--scopes <scopes>',
+      'what it may do, separated by commas: agents:read agents:invoke agents:publish calls:read billing:read billing:write (unless said: agents:read,agents:invoke,calls:read,billing:read)',
+      (text) => text.split(','),
+    )
     .option('--max-per-call <credits>', 'the most one call may cost')
     .option('--cap-day <credits>', 'the most it may spend in a day (UTC)')
     .option('--cap-month <credits>', 'the most it may spend in a month (UTC)')
@@ -39,6 +43,7 @@ export function addKeys(program: Command, { environment }: Runtime): void {
         'sentinel keys create --org org_… --name laptop --test',
         'sentinel keys create --org org_… --scopes agents:read,agents:invoke --cap-day 500 --max-per-call 25',
         'sentinel keys create --org org_… --scopes agents:read,agents:publish',
+        'sentinel keys create --org org_… --scopes billing:read,billing:write',
       ),
     )
     .action(async (wish: Wish) => {
