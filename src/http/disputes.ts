@@ -86,7 +86,7 @@ export function disputeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     summary: 'Dispute a call that was charged, within 7 days',
     description:
       '`duplicate` and `overcharge` are decided from the ledger at once. Anything else goes to the seller, whose ' +
-      'silence for 72 hours refunds it. A call is disputed once; the same request sent again answers the same dispute.',
+      'silence for 72 hours refunds it, unless the call is what proved another to be a duplicate. A call is disputed once; the same request sent again answers the same dispute.',
     ...signedIn(deps, 'billing:write'),
     request: {
       query: noQuery,

@@ -188,3 +188,14 @@ test('what is missing or not understood is one sentence', async () => {
   assertRefused(await asBuyer('receipts', 'get', 'call_1'), /^$/, /no such receipt/);
   assert.equal((await verify()).code, 2);
 });
+
+test('whoever has no receipts is told so, and not in the file they are written to', async () => {
+  const { key } = await rest.newMember('1');
+  const exported = await runSentinel(
+    ['receipts', 'export'],
+    { SENTINEL_URL: rest.url, SENTINEL_API_KEY: key },
+    directory,
+  );
+  assert.deepEqual([exported.code, exported.stdout], [0, '']);
+  assert.match(exported.stderr, /no receipts in its currency.*SENTINEL_API_KEY/);
+});

@@ -7,6 +7,9 @@ import { addVerify } from './verify-receipts.ts';
 
 const PAGE = 500;
 
+const NO_RECEIPTS =
+  "This key's organization has no receipts in its currency. To export another's, set SENTINEL_API_KEY to a key of it.\n";
+
 /** `sentinel receipts`. */
 export function addReceipts(program: Command, { environment }: Runtime): void {
   const receipts = addNoun(program, 'receipts', 'signed receipts: what each call cost, and the proof of it');
@@ -24,11 +27,15 @@ export function addReceipts(program: Command, { environment }: Runtime): void {
     .addHelpText('after', examples('sentinel receipts export > receipts.jsonl'))
     .action(async (options: { fromSeq: number }) => {
       const { billing } = await connect(environment);
+      let count = 0;
       for (let cursor: string | null = String(options.fromSeq); cursor !== null;) {
         const page = await billing.receipts({ limit: PAGE, cursor });
         page.items.forEach(printJson);
+        count += page.items.length;
         cursor = page.next_cursor;
       }
+      // Not among the receipts, which may be on their way into a file.
+      if (count === 0) process.stderr.write(NO_RECEIPTS);
     });
 
   addCommand(receipts, 'proof', 'the signed proof of one day, and where your chain ended in it')
