@@ -46,12 +46,12 @@ async function ownEndpoint(url: string = receiver.url) {
       before: undefined,
       limit: 100,
     });
-  const only = async () => {
+  const single = async () => {
     const [delivery, ...others] = await deliveries();
     assert.ok(delivery && others.length === 0);
     return getDelivery(world.database.db, owner, delivery.id);
   };
-  return { owner, endpoint, deliveries, only };
+  return { owner, endpoint, deliveries, single };
 }
 
 /** What an independent implementation of Standard Webhooks says of a request. It has its own clock. */
@@ -60,7 +60,7 @@ function verify(secret: string, { headers, body }: Visit): unknown {
 }
 
 test('what happened arrives signed so that an independent receiver accepts it, in the form of Standard Webhooks', async () => {
-  const { owner, endpoint, only } = await ownEndpoint();
+  const { owner, endpoint, single } = await ownEndpoint();
   await world.happen(owner, { amount: '12.5', top_up_id: 'top_1' });
   await dispatchWebhooks(webhooks);
   const visit = await receiver.visit(0);
@@ -72,7 +72,7 @@ test('what happened arrives signed so that an independent receiver accepts it, i
   assert.match(payload['timestamp'] as string, /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
   assert.equal(visit.headers['content-type'], 'application/json');
 
-  const delivery = await only();
+  const delivery = await single();
   assert.equal(delivery.eventId, visit.headers['webhook-id']);
   assert.equal(delivery.status, 'delivered');
   assert.deepEqual([delivery.attempts, delivery.lastStatus, delivery.lastError], [1, 204, undefined]);
@@ -128,13 +128,13 @@ test('after a rotation both secrets verify for a day, then only the new one', as
 });
 
 test('a receiver that refuses is asked again at growing intervals for about a day, always with the same id', async () => {
-  const { owner, only } = await ownEndpoint();
+  const { owner, single } = await ownEndpoint();
   receiver.answer = ({ response }) => response.writeHead(500).end('out of order');
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
   const started = world.time.now;
   for (let attempt = 1; attempt <= RETRY_AFTER_MS.length; attempt += 1) {
-    const { nextAttemptAt, status, attempts } = await only();
+    const { nextAttemptAt, status, attempts } = await single();
     assert.deepEqual([status, attempts], ['pending', attempt]);
     const waited = (nextAttemptAt?.getTime() ?? 0) - world.time.now;
     const planned = RETRY_AFTER_MS[attempt - 1] ?? 0;
@@ -148,7 +148,7 @@ test('a receiver that refuses is asked again at growing intervals for about a da
   }
   const spanned = world.time.now - started;
   assert.ok(spanned > 20 * HOUR && spanned < 28 * HOUR, String(spanned / HOUR));
-  const given = await only();
+  const given = await single();
   assert.deepEqual([given.status, given.attempts, given.lastStatus], ['failed', 11, 500]);
   assert.equal(given.log.length, 11);
   assert.equal(given.log[0]?.answer, 'out of order');
@@ -160,13 +160,13 @@ test('a receiver that refuses is asked again at growing intervals for about a da
 });
 
 test('a retry that succeeds ends it', async () => {
-  const { owner, only } = await ownEndpoint();
+  const { owner, single } = await ownEndpoint();
   receiver.answer = ({ response }) => response.writeHead(receiver.visits.length === 1 ? 503 : 200).end();
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
   world.time.now += 6_000;
   await dispatchWebhooks(webhooks);
-  const { status, attempts, deliveredAt } = await only();
+  const { status, attempts, deliveredAt } = await single();
   assert.deepEqual([status, attempts], ['delivered', 2]);
   assert.ok(deliveredAt);
 });
@@ -198,11 +198,11 @@ const REFUSALS: [what: string, answer: (visit: Visit) => void, error: string, st
 ];
 for (const [what, answer, error, status] of REFUSALS) {
   test(`a receiver that ${what} has not accepted, and its log says so`, async () => {
-    const { owner, only } = await ownEndpoint();
+    const { owner, single } = await ownEndpoint();
     receiver.answer = answer;
     await world.happen(owner);
     await dispatchWebhooks(webhooks);
-    const delivery = await only();
+    const delivery = await single();
     assert.deepEqual(
       [delivery.status, delivery.lastError, delivery.lastStatus],
       ['pending', error, status ?? undefined],
@@ -214,14 +214,14 @@ for (const [what, answer, error, status] of REFUSALS) {
 test('a receiver that is not there is one that failed', async () => {
   const gone = await startReceiver();
   await gone.close();
-  const { owner, only } = await ownEndpoint(gone.url);
+  const { owner, single } = await ownEndpoint(gone.url);
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
-  assert.equal((await only()).lastError, 'it refused the connection');
+  assert.equal((await single()).lastError, 'it refused the connection');
 });
 
 test('of what a receiver answers the first kilobyte is kept, however much it says and whatever it is', async () => {
-  const { owner, only } = await ownEndpoint();
+  const { owner, single } = await ownEndpoint();
   let said = 0;
   receiver.answer = ({ response }) => {
     response.writeHead(200);
@@ -236,7 +236,7 @@ test('of what a receiver answers the first kilobyte is kept, however much it say
   };
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
-  const { status, log } = await only();
+  const { status, log } = await single();
   assert.equal(status, 'delivered');
   assert.match(log[0]?.answer ?? '', /^a\uFFFDbé+\uFFFD?$/);
   assert.ok(Buffer.byteLength(log[0]?.answer ?? '') <= 1_030);
@@ -246,27 +246,27 @@ test('of what a receiver answers the first kilobyte is kept, however much it say
 
 test('a receiver that does not answer in time has failed; one that said 200 and goes on talking has not', async () => {
   const hasty = world.openProcess({ timeoutMs: 50 });
-  const { owner, only } = await ownEndpoint();
+  const { owner, single } = await ownEndpoint();
   receiver.answer = () => {};
   await world.happen(owner);
   await dispatchWebhooks(hasty);
   await hasty.flights.drain();
-  assert.equal((await only()).lastError, 'it did not answer in time');
+  assert.equal((await single()).lastError, 'it did not answer in time');
 
   const other = await ownEndpoint();
   receiver.answer = ({ response }) => response.writeHead(200).flushHeaders();
   await world.happen(other.owner);
   await dispatchWebhooks(hasty);
   await hasty.flights.drain();
-  assert.equal((await other.only()).status, 'delivered');
+  assert.equal((await other.single()).status, 'delivered');
 });
 
 test('410 is the last word of a receiver: the endpoint is disabled and says why', async () => {
-  const { owner, endpoint, only, deliveries } = await ownEndpoint();
+  const { owner, endpoint, single, deliveries } = await ownEndpoint();
   receiver.answer = ({ response }) => response.writeHead(410).end();
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
-  assert.equal((await only()).status, 'failed');
+  assert.equal((await single()).status, 'failed');
   const seen = await getEndpoint(world.database.db, owner, endpoint.id);
   assert.equal(seen.isDisabled, true);
   assert.match(seen.disabledReason ?? '', /410/);
@@ -277,7 +277,7 @@ test('410 is the last word of a receiver: the endpoint is disabled and says why'
 });
 
 test('what is on its way to a disabled endpoint waits until it is enabled', async () => {
-  const { owner, endpoint, only } = await ownEndpoint();
+  const { owner, endpoint, single } = await ownEndpoint();
   const change = (isDisabled: boolean) =>
     world.database.db.transaction((tx) => updateEndpoint(tx, owner, endpoint.id, { isDisabled }));
   receiver.answer = ({ response }) => response.writeHead(500).end();
@@ -290,18 +290,18 @@ test('what is on its way to a disabled endpoint waits until it is enabled', asyn
   await change(false);
   receiver.answer = ({ response }) => response.writeHead(200).end();
   await dispatchWebhooks(webhooks);
-  assert.equal((await only()).status, 'delivered');
+  assert.equal((await single()).status, 'delivered');
 });
 
 test('a delivery can be replayed, delivered or failed, and has the same webhook-id', async () => {
-  const { owner, only } = await ownEndpoint();
+  const { owner, single } = await ownEndpoint();
   const clock = { now: () => world.time.now, elapsed: () => 0 };
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
-  const { id } = await only();
+  const { id } = await single();
   await world.database.db.transaction((tx) => replayDelivery(tx, owner, id, clock));
   await dispatchWebhooks(webhooks);
-  const again = await only();
+  const again = await single();
   assert.deepEqual([again.status, again.attempts, again.log.length], ['delivered', 1, 2]);
   const [first, second] = receiver.ids();
   assert.equal(first, second);
@@ -309,10 +309,10 @@ test('a delivery can be replayed, delivered or failed, and has the same webhook-
 });
 
 test('what waits for its next attempt can be sent at once, but not while it is being sent', async () => {
-  const { owner, only } = await ownEndpoint();
+  const { owner, single } = await ownEndpoint();
   const clock = { now: () => world.time.now, elapsed: () => 0 };
   const replay = async () => {
-    const { id } = await only();
+    const { id } = await single();
     return world.database.db.transaction((tx) => replayDelivery(tx, owner, id, clock));
   };
   receiver.answer = ({ response }) => response.writeHead(500).end();
@@ -328,7 +328,7 @@ test('what waits for its next attempt can be sent at once, but not while it is b
   visit.response.writeHead(200).end();
   await sending;
   await webhooks.flights.drain();
-  assert.equal((await only()).status, 'delivered');
+  assert.equal((await single()).status, 'delivered');
 });
 
 test('a test delivery goes the way of every other, to endpoints that chose other events too', async () => {
@@ -419,7 +419,7 @@ test('two processes at once deliver everything once', async () => {
 });
 
 test('a process that slept through its lease sends nothing: another has it by then', async () => {
-  const { owner, only } = await ownEndpoint();
+  const { owner, single } = await ownEndpoint();
   // The lease is taken, and when it comes to sending the clock has moved on.
   const execute = async (query: SQL) => {
     const result = await webhooks.db.execute(query);
@@ -434,14 +434,14 @@ test('a process that slept through its lease sends nothing: another has it by th
   await fanOut(webhooks);
   await deliverDue(sleepy);
   assert.equal(receiver.visits.length, 0);
-  assert.equal((await only()).status, 'pending');
+  assert.equal((await single()).status, 'pending');
   world.time.now += 2 * LEASE_MS;
   await dispatchWebhooks(webhooks);
   assert.equal(receiver.visits.length, 1);
 });
 
 test('what a process learns after its lease is in the log, and undoes nothing of who sent it meanwhile', async () => {
-  const { owner, only } = await ownEndpoint();
+  const { owner, single } = await ownEndpoint();
   const [slow, quick] = [world.openProcess(), world.openProcess()];
   receiver.answer = () => {};
   await world.happen(owner);
@@ -450,11 +450,11 @@ test('what a process learns after its lease is in the log, and undoes nothing of
   world.time.now += LEASE_MS + 1;
   receiver.answer = ({ response }) => response.writeHead(200).end();
   await dispatchWebhooks(quick);
-  assert.equal((await only()).status, 'delivered');
+  assert.equal((await single()).status, 'delivered');
   first.response.writeHead(500).end();
   await sending;
   await slow.flights.drain();
-  const { status, attempts, log } = await only();
+  const { status, attempts, log } = await single();
   assert.deepEqual([status, attempts, log.length], ['delivered', 1, 2]);
 });
 
