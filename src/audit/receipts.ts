@@ -1,41 +1,11 @@
 import { and, asc, eq, gte } from 'drizzle-orm';
 import { formatCredits, type Currency } from '../base/money.ts';
+import type { ReceiptPayload } from '../base/receipt.ts';
 import { invariant } from '../base/invariant.ts';
 import { uuidOfId } from '../base/ids.ts';
 import type { Db } from '../db/db.ts';
 import { createJwsSigner, type JwsKey } from './compact-jws.ts';
 import { receiptChains, receipts } from './tables.ts';
-
-/**
- * What one call that had credits on hold cost and how it ended; a refund has one too, as the proof of not
- * having been charged. Amounts are decimal credit strings, hashes lower-case hex SHA-256 over RFC 8785
- * canonical JSON, times RFC 3339 in UTC.
- */
-export type ReceiptPayload = {
-  agent_id: string;
-  agent_version: string | null;
-  call_id: string;
-  charged: string;
-  /** The problem code of a refund. */
-  code?: string;
-  currency: Currency;
-  ended_at: string;
-  fee: string;
-  held: string;
-  input_hash: string;
-  key_id: string;
-  manifest_hash: string | null;
-  organization_id: string;
-  outcome: 'settled' | 'refunded';
-  /** Null where there was no valid answer. */
-  output_hash: string | null;
-  /** SHA-256 of the payload before it in the chain of this organization and currency; 64 zeros for the first. */
-  prev: string;
-  /** 1, 2, 3 … along that chain. */
-  seq: number;
-  started_at: string;
-  v: 1;
-};
 
 /** A receipt as a client gets it. `jws` is RFC 7515 compact, EdDSA, over exactly the other members. */
 export type Receipt = ReceiptPayload & { jws: string };

@@ -1,5 +1,5 @@
 import { and, desc, eq, gt, gte, lt, ne, notExists, sql } from 'drizzle-orm';
-import type { ReceiptPayload } from '../audit/receipts.ts';
+import type { ReceiptPayload } from '../base/receipt.ts';
 import { receipts } from '../audit/tables.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';

@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto';
 import { canonicalJson, hashJson } from '../base/canonical-json.ts';
 import type { Json, JsonObject } from '../base/json.ts';
-import { formatCredits, parseCredits, type Currency } from '../base/money.ts';
+import { formatCredits, parseCredits } from '../base/money.ts';
+import type { ReceiptPayload } from '../base/receipt.ts';
 import { verifyCompactJws } from './compact-jws.ts';
 import type { KeySet } from './key-set.ts';
 import { assertProven } from './not-verified.ts';
@@ -9,31 +10,8 @@ import { assertProven } from './not-verified.ts';
 /** A receipt as it was found: what is signed, and what was shown beside it, if anything. */
 export type FoundReceipt = { jws: string; shown?: JsonObject };
 
-/** What a genuine receipt says. Amounts are decimal credit strings, times RFC 3339 in UTC. */
-export type VerifiedReceipt = {
-  agent_id: string;
-  agent_version: string | null;
-  call_id: string;
-  charged: string;
-  code?: string;
-  currency: Currency;
-  ended_at: string;
-  fee: string;
-  held: string;
-  input_hash: string;
-  key_id: string;
-  manifest_hash: string | null;
-  organization_id: string;
-  outcome: 'settled' | 'refunded';
-  output_hash: string | null;
-  prev: string;
-  seq: number;
-  started_at: string;
-  v: 1;
-};
-
 /** A receipt that is genuine, with the hash the next one of its chain carries. */
-export type ProvenReceipt = { receipt: VerifiedReceipt; hash: string; keyId: string };
+export type ProvenReceipt = { receipt: ReceiptPayload; hash: string; keyId: string };
 
 const TYP = 'sentinel-receipt+jws';
 
@@ -43,7 +21,7 @@ const isText = (value: unknown): boolean => typeof value === 'string' && value !
 const isHash = (value: unknown): boolean => typeof value === 'string' && HASH.test(value);
 const isTime = (value: unknown): boolean => typeof value === 'string' && TIME.test(value);
 
-const FORM: Record<keyof VerifiedReceipt, (value: Json | undefined) => boolean> = {
+const FORM: Record<keyof ReceiptPayload, (value: Json | undefined) => boolean> = {
   agent_id: isText,
   agent_version: (value) => value === null || isText(value),
   call_id: (value) => typeof value === 'string' && /^call_[0-9a-f]{32}$/.test(value),
@@ -75,13 +53,13 @@ export function verifyReceipt({ jws, shown }: FoundReceipt, keys: KeySet): Prove
 }
 
 /** That the receipt is for these arguments, or this answer. */
-export function assertHashOf(receipt: VerifiedReceipt, what: 'input' | 'output', value: Json): void {
+export function assertHashOf(receipt: ReceiptPayload, what: 'input' | 'output', value: Json): void {
   const expected = receipt[`${what}_hash`];
   assertProven(expected !== null, 'It is for a call without a valid answer.');
   assertProven(hashJson(value) === expected, `It is for another ${what} than the one given.`);
 }
 
-function assertForm(payload: JsonObject): asserts payload is VerifiedReceipt {
+function assertForm(payload: JsonObject): asserts payload is ReceiptPayload {
   for (const [name, isRight] of Object.entries(FORM)) {
     assertProven(isRight(payload[name]), `Its payload is no receipt: "${name}" is not what it must be.`);
   }
@@ -89,7 +67,7 @@ function assertForm(payload: JsonObject): asserts payload is VerifiedReceipt {
   assertProven(unknown === undefined, `Its payload is no receipt: "${unknown}" is not known.`);
 }
 
-function assertMoneyAddsUp({ held, charged, fee, outcome, code, output_hash }: VerifiedReceipt): void {
+function assertMoneyAddsUp({ held, charged, fee, outcome, code, output_hash }: ReceiptPayload): void {
   const [heldMicros = 0n, chargedMicros = 0n, feeMicros = 0n] = [held, charged, fee].map(amountOf);
   assertProven(chargedMicros <= heldMicros, 'It charges more than was held.');
   assertProven(feeMicros <= chargedMicros, 'Its fee is more than its charge.');
