@@ -55,7 +55,7 @@ async function tellEvents(db: Db, now: number): Promise<{ deliveries: number; is
             endpoint.organizationId === event.organizationId &&
             endpoint.currency === event.currency &&
             (endpoint.eventTypes.length === 0 || endpoint.eventTypes.includes(event.type)) &&
-            endpoint.createdAt <= event.occurredAt,
+            endpoint.createdAt < event.occurredAt,
         )
         .map((endpoint) => ({
           endpointUuid: endpoint.id,

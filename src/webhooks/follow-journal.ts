@@ -129,7 +129,7 @@ async function tellCalls(
       listeners
         .filter(({ account, eventTypes, createdAt }) => {
           const isWanted = eventTypes.length === 0 || eventTypes.includes(typeOf(row));
-          return account === row.account && isWanted && createdAt <= row.createdAt;
+          return account === row.account && isWanted && createdAt < row.createdAt;
         })
         .map((listener) => deliveryOf(row, listener)),
     );
