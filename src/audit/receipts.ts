@@ -2,13 +2,20 @@ import { and, asc, eq, gte } from 'drizzle-orm';
 import { formatCredits, type Currency } from '../base/money.ts';
 import type { ReceiptPayload } from '../base/receipt.ts';
 import { invariant } from '../base/invariant.ts';
-import { uuidOfId } from '../base/ids.ts';
+import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import type { Db } from '../db/db.ts';
 import { createJwsSigner, type JwsKey } from './compact-jws.ts';
 import { receiptChains, receipts } from './tables.ts';
 
 /** A receipt as a client gets it. `jws` is RFC 7515 compact, EdDSA, over exactly the other members. */
 export type Receipt = ReceiptPayload & { jws: string };
+
+/** A receipt on its way to a client. `json` is the text of a `Receipt`: most of them are never read here. */
+export type SignedReceipt = { callId: string; json: string };
+
+export function readReceipt({ json }: SignedReceipt): Receipt {
+  return JSON.parse(json) as Receipt;
+}
 
 /** What is known of a receipt before it has its place in the chain. */
 export type ReceiptFacts = {
@@ -62,14 +69,14 @@ export type ChainEnd = { seq: number; head: string };
 
 /** Receipts as they leave the house. Each is signed when it is asked for, with the key of today. */
 export type Receipts = {
-  /** Signs a payload that is filed already. */
-  sign(payload: string): Promise<Receipt>;
+  /** Signs the payload of a call's receipt, which is filed already. */
+  sign(callId: string, payload: string): Promise<SignedReceipt>;
   /** The receipt of one call, signed again; undefined when the call never reached a hold. */
-  find(callId: string): Promise<Receipt | undefined>;
+  find(callId: string): Promise<SignedReceipt | undefined>;
   /** The same, when the call was paid from this balance. */
-  findOf(accountId: bigint, callId: string): Promise<Receipt | undefined>;
+  findOf(accountId: bigint, callId: string): Promise<SignedReceipt | undefined>;
   /** The chain of one balance in its order, beginning at a number. */
-  list(accountId: bigint, fromSeq: number, limit: number): Promise<Receipt[]>;
+  list(accountId: bigint, fromSeq: number, limit: number): Promise<SignedReceipt[]>;
   /** Undefined while the balance has no receipt. */
   findEnd(accountId: bigint): Promise<ChainEnd | undefined>;
 };
@@ -80,8 +87,8 @@ export const RECEIPT_TYP = 'sentinel-receipt+jws';
 export function createReceipts(db: Db, key: JwsKey): Receipts {
   const signJws = createJwsSigner(key, RECEIPT_TYP);
 
-  async function sign(payload: string): Promise<Receipt> {
-    return { ...(JSON.parse(payload) as ReceiptPayload), jws: await signJws(payload) };
+  async function sign(callId: string, payload: string): Promise<SignedReceipt> {
+    return { callId, json: `${payload.slice(0, -1)},"jws":"${await signJws(payload)}"}` };
   }
 
   return {
@@ -90,7 +97,7 @@ export function createReceipts(db: Db, key: JwsKey): Receipts {
       const uuid = uuidOfId('call', callId);
       if (uuid === undefined) return undefined;
       const [row] = await db.select().from(receipts).where(eq(receipts.callId, uuid));
-      return row && sign(row.payload);
+      return row && sign(callId, row.payload);
     },
     findOf: async (accountId, callId) => {
       const uuid = uuidOfId('call', callId);
@@ -99,7 +106,7 @@ export function createReceipts(db: Db, key: JwsKey): Receipts {
         .select()
         .from(receipts)
         .where(and(eq(receipts.callId, uuid), eq(receipts.accountId, accountId)));
-      return row && sign(row.payload);
+      return row && sign(callId, row.payload);
     },
     list: async (accountId, fromSeq, limit) => {
       const rows = await db
@@ -108,7 +115,7 @@ export function createReceipts(db: Db, key: JwsKey): Receipts {
         .where(and(eq(receipts.accountId, accountId), gte(receipts.seq, BigInt(fromSeq))))
         .orderBy(asc(receipts.seq))
         .limit(limit);
-      return Promise.all(rows.map(({ payload }) => sign(payload)));
+      return Promise.all(rows.map((row) => sign(idOfUuid('call', row.callId), row.payload)));
     },
     findEnd: async (accountId) => {
       const [row] = await db.select().from(receiptChains).where(eq(receiptChains.accountId, accountId));

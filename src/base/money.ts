@@ -23,8 +23,9 @@ export function formatCredits(micros: bigint): string {
   const sign = micros < 0n ? '-' : '';
   const size = micros < 0n ? -micros : micros;
   const whole = size / MICROS_PER_CREDIT;
-  const fraction = (size % MICROS_PER_CREDIT).toString().padStart(6, '0').replace(/0+$/, '');
-  return fraction === '' ? `${sign}${whole}` : `${sign}${whole}.${fraction}`;
+  const rest = size % MICROS_PER_CREDIT;
+  if (rest === 0n) return `${sign}${whole}`;
+  return `${sign}${whole}.${rest.toString().padStart(6, '0').replace(/0+$/, '')}`;
 }
 
 /** 15000000n → `"0.15"`: at least two places, more only where the amount needs them. */

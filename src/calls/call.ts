@@ -1,4 +1,4 @@
-import type { Receipt } from '../audit/receipts.ts';
+import type { SignedReceipt } from '../audit/receipts.ts';
 import type { Json } from '../base/json.ts';
 import type { Problem } from '../base/problem.ts';
 import type { AgentFilters } from '../catalog/agent.ts';
@@ -34,6 +34,6 @@ export const LABEL = /^[\x20-\x7e]{1,128}$/;
 /** How a paid call ended. */
 export type CallResult =
   /** `isReplay`: this very result was made, and charged, by an earlier request. */
-  | { kind: 'answer'; answer: CallAnswer; receipt: Receipt; isReplay: boolean }
+  | { kind: 'answer'; answer: CallAnswer; receipt: SignedReceipt; isReplay: boolean }
   /** `receipt` is present when credits had been held: it proves that they were given back. */
-  | { kind: 'problem'; problem: Problem; content?: ContentBlock[]; receipt?: Receipt };
+  | { kind: 'problem'; problem: Problem; content?: ContentBlock[]; receipt?: SignedReceipt };

@@ -1,4 +1,4 @@
-import { receiptPayload, receiptTemplate, type Receipt } from '../audit/receipts.ts';
+import { receiptPayload, receiptTemplate, type SignedReceipt } from '../audit/receipts.ts';
 import { hashJson } from '../base/canonical-json.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Json } from '../base/json.ts';
@@ -152,7 +152,7 @@ async function settle(
   const money = { heldMicros, chargedMicros, feeMicros };
   recordEnd(call, { outcome: 'settled', ...money, isOverReported, isDelivered }, deps);
   invariant(resolved.place, `the settled call ${call.callId} has a receipt`);
-  const receipt = await deps.receipts.sign(receiptPayload(template, resolved.place));
+  const receipt = await deps.receipts.sign(call.callId, receiptPayload(template, resolved.place));
   return { kind: 'answer', answer, receipt, isReplay: false };
 }
 
@@ -181,11 +181,11 @@ async function refund(
   const resolved = await deps.ledger.refund(call.callId, { buyer: call.caller.accountId, template });
   hold.givenBackMicros = hold.heldMicros;
   // `lost` says that the sweeper refunded it first, which is the same thing to everyone; it wrote the receipt.
-  let receipt: Receipt | undefined;
+  let receipt: SignedReceipt | undefined;
   const told = async (): Promise<void> => {
     receipt =
       resolved.kind === 'done' && resolved.place
-        ? await deps.receipts.sign(receiptPayload(template, resolved.place))
+        ? await deps.receipts.sign(call.callId, receiptPayload(template, resolved.place))
         : await deps.receipts.find(call.callId);
   };
   await orLog(told(), 'a refund was told without its receipt', call, deps);

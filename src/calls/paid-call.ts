@@ -112,7 +112,7 @@ async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promi
     for (;;) {
       const opened = await openCall(call, running, deps);
       if (opened.kind === 'replay') {
-        recordEnd(call, { outcome: 'replayed', replayOf: opened.result.receipt.call_id }, deps);
+        recordEnd(call, { outcome: 'replayed', replayOf: opened.result.receipt.callId }, deps);
         return opened.result;
       }
 
@@ -153,8 +153,8 @@ async function joined(call: Call, result: CallResult, deps: CallDeps): Promise<C
     recordEnd(call, { outcome: 'refused', code: result.problem.code }, deps);
     return result;
   }
-  await nameForRetries(call, result.receipt.call_id, deps);
-  recordEnd(call, { outcome: 'replayed', replayOf: result.receipt.call_id }, deps);
+  await nameForRetries(call, result.receipt.callId, deps);
+  recordEnd(call, { outcome: 'replayed', replayOf: result.receipt.callId }, deps);
   return { ...result, isReplay: true };
 }
 

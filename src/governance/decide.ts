@@ -18,9 +18,9 @@ export type Decision = { kind: 'allow' } | { kind: 'deny'; problem: Problem };
 
 /** May this call happen? Pure: the same facts always get the same answer, and whatever is not allowed is denied. */
 export function decide(facts: DecisionFacts): Decision {
-  const price = formatCredits(facts.priceMaxMicros);
   const { maxPerCallMicros } = facts.caps;
   if (maxPerCallMicros !== undefined && facts.priceMaxMicros > maxPerCallMicros) {
+    const price = formatCredits(facts.priceMaxMicros);
     return deny(
       'BUDGET_EXCEEDED',
       `The call may cost ${price} credits, and this key allows at most ${formatCredits(maxPerCallMicros)} for one call.`,
@@ -28,6 +28,7 @@ export function decide(facts: DecisionFacts): Decision {
     );
   }
   if (facts.requestMaxMicros !== undefined && facts.priceMaxMicros > facts.requestMaxMicros) {
+    const price = formatCredits(facts.priceMaxMicros);
     return deny(
       'BUDGET_EXCEEDED',
       `The call may cost ${price} credits, more than the ${formatCredits(facts.requestMaxMicros)} you allowed with max_credits.`,

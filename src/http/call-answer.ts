@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
+import { readReceipt } from '../audit/receipts.ts';
 import type { CallResult } from '../calls/call.ts';
 import type { HttpEnv } from './deps.ts';
 import { formatProblem, problemResponse } from './problem-response.ts';
@@ -57,7 +58,8 @@ export function answerCall(c: Context<HttpEnv>, result: CallResult): Response {
 }
 
 export function formatAnswer(result: Extract<CallResult, { kind: 'answer' }>): CallAnswerBody {
-  const { answer, receipt, isReplay } = result;
+  const { answer, isReplay } = result;
+  const receipt = readReceipt(result.receipt);
   return {
     call_id: receipt.call_id,
     agent_id: receipt.agent_id,
@@ -80,5 +82,5 @@ export function formatRefusal(
 
 /** Whatever went wrong, nothing was charged; the receipt proves it where credits had been held. */
 function moneyOf({ receipt }: Extract<CallResult, { kind: 'problem' }>): Record<string, unknown> {
-  return { charged: '0', ...(receipt ? { receipt } : {}) };
+  return { charged: '0', ...(receipt ? { receipt: readReceipt(receipt) } : {}) };
 }

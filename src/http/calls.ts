@@ -19,6 +19,7 @@ import {
   toPage,
   wholeNumber,
 } from './words.ts';
+import { readReceipt } from '../audit/receipts.ts';
 
 const OUTCOMES = ['settled', 'refunded', 'refused', 'replayed'] as const;
 
@@ -162,7 +163,7 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     const receipt = stored && (await receipts.find(call.call_id));
     return {
       delivered: call.delivered || stored !== undefined,
-      result: stored && receipt ? { ...stored, receipt } : null,
+      result: stored && receipt ? { ...stored, receipt: readReceipt(receipt) } : null,
     };
   }
 }

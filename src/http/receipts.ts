@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { accepts } from 'hono/accepts';
-import type { Receipt, Receipts } from '../audit/receipts.ts';
+import { readReceipt, type Receipts, type SignedReceipt } from '../audit/receipts.ts';
 import { Problem } from '../base/problem.ts';
 import { receiptOut } from './call-answer.ts';
 import { admitted } from './admission.ts';
@@ -70,10 +70,10 @@ export function receiptRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       c.header('vary', 'Accept');
       const supports = ['application/json', 'application/jose'];
       if (accepts(c, { header: 'Accept', supports, default: 'application/json' }) === 'application/json') {
-        return c.json(receipt, 200);
+        return c.json(readReceipt(receipt), 200);
       }
       c.header('content-type', 'application/jose');
-      return c.body(receipt.jws, 200) as never;
+      return c.body(readReceipt(receipt).jws, 200) as never;
     })
     .openapi(list, async (c) => {
       const { accountId, currency } = c.get('caller');
@@ -86,7 +86,7 @@ export function receiptRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       const supports = ['application/json', 'application/jsonl'];
       const wanted = accepts(c, { header: 'Accept', supports, default: 'application/json' });
       if ((format ?? (wanted === 'application/jsonl' ? 'jsonl' : 'json')) === 'json') {
-        const items = await receipts.list(accountId, fromSeq, limit);
+        const items = (await receipts.list(accountId, fromSeq, limit)).map(readReceipt);
         const next = (items.at(-1)?.seq ?? 0) + 1;
         const isMore = items.length > 0 && chain !== null && next <= chain.seq;
         return c.json({ items, next_cursor: isMore ? String(next) : null, chain }, 200);
@@ -119,6 +119,6 @@ async function* linesOf(
   }
 }
 
-function toLine(receipt: Receipt): string {
-  return `${JSON.stringify(receipt)}\n`;
+function toLine({ json }: SignedReceipt): string {
+  return `${json}\n`;
 }

@@ -10,23 +10,25 @@ const FEW = 2;
 type Waiting = { text: string; resolve(signature: Buffer): void; reject(error: unknown): void };
 
 /**
- * Signs with Ed25519. What one turn of the event loop asks for is signed together, by a thread of its own: a
- * busy gateway runs out of its event loop first, and a job of the thread pool for each signature costs it as
- * much as the signature would. A lone one is made at once.
+ * Signs with Ed25519. While the thread of its own that signs is at work, what is asked for meanwhile waits for it
+ * and goes together: a busy gateway runs out of its event loop first, and waking another thread for each signature
+ * costs it as much as the signature would. A lone one is made at once.
  */
 export function createSigner(privateKey: KeyObject): Sign {
   const signHere = openEd25519(privateKey);
-  const underWay: Waiting[][] = [];
   let waiting: Waiting[] = [];
+  let underWay: Waiting[] = [];
   let thread: Worker | undefined;
 
   function start(): Worker {
     const started = new Worker(new URL(import.meta.url), {
       workerData: privateKey.export({ format: 'der', type: 'pkcs8' }),
     });
-    // In the order they were sent, as a port delivers them.
     started.on('message', (signatures: Uint8Array) => {
-      const batch = underWay.shift() ?? [];
+      const batch = underWay;
+      underWay = [];
+      // Before anybody hears of his signature: the thread works while they do.
+      flush();
       // It keeps the process alive exactly while signatures are under way.
       if (underWay.length === 0) started.unref();
       const all = Buffer.from(signatures.buffer, signatures.byteOffset, signatures.byteLength);
@@ -37,7 +39,10 @@ export function createSigner(privateKey: KeyObject): Sign {
     // A thread that died takes no signature with it: what it had is signed here, and the next batch starts another.
     started.on('exit', () => {
       if (thread === started) thread = undefined;
-      for (const batch of underWay.splice(0)) signNow(batch);
+      const batch = underWay;
+      underWay = [];
+      signNow(batch);
+      flush();
     });
     started.on('error', () => {});
     // Last: a listener for messages holds the process again.
@@ -56,11 +61,12 @@ export function createSigner(privateKey: KeyObject): Sign {
   }
 
   function flush(): void {
+    if (underWay.length > 0 || waiting.length === 0) return;
     const batch = waiting;
     waiting = [];
     if (batch.length <= FEW) return signNow(batch);
     thread ??= start();
-    underWay.push(batch);
+    underWay = batch;
     thread.ref();
     thread.postMessage(
       batch.map(({ text }) => text),
@@ -71,7 +77,7 @@ export function createSigner(privateKey: KeyObject): Sign {
   return (text) =>
     new Promise((resolve, reject) => {
       waiting.push({ text, resolve, reject });
-      if (waiting.length === 1) setImmediate(flush);
+      if (waiting.length === 1 && underWay.length === 0) setImmediate(flush);
     });
 }
 

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { createBatcher } from '../base/batcher.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Log } from '../base/log.ts';
+import { createPatience } from '../base/patience.ts';
 import { Problem } from '../base/problem.ts';
 import { arrayLiteral, quotedElement } from '../db/array-literal.ts';
 
@@ -178,6 +179,7 @@ export function createGroupCommit(
     return answers;
   }
 
+  const withPatience = createPatience(HOLD_PATIENCE_MS);
   const batcher = createBatcher((items: Item[]) => flush(items), { maxBatch: MAX_BATCH, spacing: SPACING });
 
   return {
@@ -190,6 +192,7 @@ export function createGroupCommit(
         isAbandoned: false,
       };
       const answer = batcher.add(item);
+      // Undefined when the ledger has not answered while its buyer waited.
       const answered = await withPatience(answer);
       if (answered !== undefined && answered.code !== '~') return answered.code;
       // It may be committed by an attempt whose answer was lost, or by one still to come, so it is given
@@ -237,19 +240,6 @@ async function endSession(client: pg.Client, session: Session | undefined): Prom
     [session.pid, session.startedAt],
   );
   if (rows.length > 0) throw new Error('the broken ledger connection is still at work');
-}
-
-/** Undefined when the ledger has not answered while its buyer waited. */
-async function withPatience(answer: Promise<Resolution>): Promise<Resolution | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, HOLD_PATIENCE_MS, undefined);
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function refundOf(order: HoldOrder): ResolutionOrder {

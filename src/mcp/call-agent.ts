@@ -41,6 +41,8 @@ export async function callAgent(
 }
 
 function termsOf(purchase: Purchase, call: ToolCall): PurchaseTerms | Problem {
+  // Most calls say nothing but what they want done.
+  if (hasNoTerms(purchase, call)) return NO_TERMS;
   try {
     return readTerms({
       idempotencyKeys: [
@@ -66,6 +68,20 @@ function termsOf(purchase: Purchase, call: ToolCall): PurchaseTerms | Problem {
     if (error instanceof Problem) return error;
     throw error;
   }
+}
+
+const NO_TERMS: PurchaseTerms = {};
+
+function hasNoTerms(purchase: Purchase, { meta, headers }: ToolCall): boolean {
+  return (
+    meta === undefined &&
+    headers.idempotencyKey === undefined &&
+    headers.session === undefined &&
+    headers.caller === undefined &&
+    headers.connection === undefined &&
+    purchase.idempotencyKey === undefined &&
+    purchase.maxCredits === undefined
+  );
 }
 
 function metaTerm(meta: JsonObject | undefined, name: string): GivenTerm {

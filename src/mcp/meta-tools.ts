@@ -16,6 +16,7 @@ import type { Connection } from './connection.ts';
 import { metaInputSchema, type MetaToolName } from './meta-tool-list.ts';
 import type { McpDeps, ToolCall } from './tool-call.ts';
 import { formatOutput, type ToolResult } from './tool-result.ts';
+import { readReceipt } from '../audit/receipts.ts';
 
 /** Runs one of our own tools, under the same filters as the agents'. Throws Problem. */
 export async function callMetaTool(
@@ -156,12 +157,13 @@ async function lookUpCall(callId: string, caller: Caller, deps: McpDeps): Promis
   const undelivered =
     call.delivered || call.outcome !== 'settled' ? undefined : await results.takeUndelivered(callId);
   if (undelivered) await markDelivered(db, callId);
+  const receipt = undelivered && (await receipts.find(callId));
   return {
     ...(call as unknown as JsonObject),
     ...(undelivered
       ? {
           answer: undelivered as unknown as JsonObject,
-          receipt: (await receipts.find(callId)) as unknown as JsonObject,
+          receipt: (receipt && readReceipt(receipt)) as unknown as JsonObject,
         }
       : {}),
   };

@@ -1,4 +1,5 @@
 import { isJsonObject, type Json } from '../base/json.ts';
+import type { SignedReceipt } from '../audit/receipts.ts';
 import type { Problem } from '../base/problem.ts';
 import type { CallAnswer, CallResult } from '../calls/call.ts';
 
@@ -11,10 +12,10 @@ export type ToolResult = { members: string; meta: string[] };
 /** How a paid call ended, as a tool result. Refusals are results too: the model is to read them. */
 export function formatCallResult(result: CallResult): ToolResult {
   if (result.kind === 'problem') {
-    const extra = result.receipt ? { call_id: result.receipt.call_id } : {};
+    const extra = result.receipt ? { call_id: result.receipt.callId } : {};
     return formatProblem(result.problem, extra, result.content, result.receipt);
   }
-  const meta = [`"xyz.sentinel/receipt":${JSON.stringify(result.receipt)}`];
+  const meta = [`"xyz.sentinel/receipt":${result.receipt.json}`];
   if (result.isReplay) meta.push('"xyz.sentinel/replay":true');
   return { members: formatAnswer(result.answer), meta };
 }
@@ -28,7 +29,7 @@ export function formatProblem(
   problem: Problem,
   extra: { call_id?: string } = {},
   content: readonly Json[] = [],
-  receipt?: object,
+  receipt?: SignedReceipt,
 ): ToolResult {
   const error = JSON.stringify({
     code: problem.code,
@@ -40,7 +41,7 @@ export function formatProblem(
   });
   const blocks = [textBlock(error), ...content.map((block) => JSON.stringify(block))];
   const meta = [`"xyz.sentinel/error":${error}`];
-  if (receipt) meta.push(`"xyz.sentinel/receipt":${JSON.stringify(receipt)}`);
+  if (receipt) meta.push(`"xyz.sentinel/receipt":${receipt.json}`);
   return { members: `"content":[${blocks.join(',')}],"isError":true`, meta };
 }
 

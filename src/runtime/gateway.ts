@@ -38,6 +38,7 @@ import { createRequestSigner } from '../upstream/signature.ts';
 import { openWebhooks, type Webhooks } from '../webhooks/deps.ts';
 import { startHousekeeping } from './housekeeping.ts';
 import { LIMITS } from './config.ts';
+import { letCallsDieYoung } from './garbage.ts';
 import { VERSION } from './version.ts';
 
 /** What a gateway is built from; no environment, no files. */
@@ -81,6 +82,7 @@ export type Gateway = {
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const { log } = options;
   const clock = systemClock;
+  letCallsDieYoung();
   const database = openDatabase(options.databaseUrl, { log, maxConnections: LIMITS.databaseConnections });
   const metrics = createMetrics();
   const local = createMemoryGate(clock);

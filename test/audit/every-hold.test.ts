@@ -14,6 +14,8 @@ import { startRestGateway } from '../http/rest-gateway.ts';
 import { seededNumbers } from '../flows/load.ts';
 import { provenChain, receiptFaults } from './filed-chain.ts';
 import { factsOf } from './receipt-book.ts';
+import { receiptOf } from '../support/receipt-of.ts';
+import { readReceipt } from '../../src/audit/receipts.ts';
 
 const DIES = fileURLToPath(new URL('dies-before-answer.ts', import.meta.url));
 
@@ -49,7 +51,7 @@ test('a refund has a receipt that proves it cost nothing, and why', async () => 
   const result = await call(world.process, caller, await world.publish());
   const [proven] = await provenChain(world.process, caller);
   assert.ok(proven && result.receipt);
-  const { jws: _, ...told } = result.receipt;
+  const { jws: _, ...told } = readReceipt(result.receipt);
   assert.deepEqual(proven.receipt, told);
   const { outcome, code, held, charged, fee, output_hash } = proven.receipt;
   assert.deepEqual(
@@ -97,8 +99,8 @@ test('a receipt the sweeper files is byte for byte what a gateway would have fil
   // Should its gateway have lived after all, it tells the same receipt, and there is no second one.
   visit.answer({ answer: 'late' });
   const told = await running;
-  assert.equal(told.receipt?.seq, 1);
-  assert.equal(told.receipt?.code, 'INTERNAL');
+  assert.equal(receiptOf(told).seq, 1);
+  assert.equal(receiptOf(told).code, 'INTERNAL');
   assert.equal((await provenChain(world.process, caller)).length, 1);
   await dying.close();
 });
@@ -117,9 +119,12 @@ test('fifty calls at once over two gateways make one unbroken chain', async () =
   assert.equal(proven.length, 50);
   assert.deepEqual(
     new Set(proven.map(({ receipt }) => receipt.call_id)),
-    new Set(results.map(({ receipt }) => receipt?.call_id)),
+    new Set(results.map(({ receipt }) => receipt?.callId)),
   );
-  for (const { receipt } of results) assert.equal(receipt?.prev, receipt && prevIn(proven, receipt.seq));
+  for (const result of results) {
+    const { prev, seq } = receiptOf(result);
+    assert.equal(prev, prevIn(proven, seq ?? 0));
+  }
   await other.close();
 });
 
@@ -167,7 +172,7 @@ test('under a random mix of ends, over two gateways and a sweeper, every hold th
     for (const result of await Promise.all(calls)) {
       words.set(endOf(result), (words.get(endOf(result)) ?? 0) + 1);
       if (result.receipt)
-        assert.equal(result.receipt.outcome, result.kind === 'answer' ? 'settled' : 'refunded');
+        assert.equal(readReceipt(result.receipt).outcome, result.kind === 'answer' ? 'settled' : 'refunded');
     }
   }
   await other.close();

@@ -4,13 +4,14 @@ import { verifyChain, type KnownEnd } from '../../src/client/verify-chain.ts';
 import { verifyReceipt, type ProvenReceipt } from '../../src/client/verify-receipt.ts';
 import type { Process } from '../support/world.ts';
 import { keys } from './receipt-book.ts';
+import { readReceipt } from '../../src/audit/receipts.ts';
 
 /** Every receipt of the caller's balance as its owner gets them, checked one by one and as a whole chain. */
 export async function provenChain(process: Process, caller: Caller): Promise<ProvenReceipt[]> {
   const end = await process.receipts.findEnd(caller.accountId);
   if (!end) return [];
   const filed = await process.receipts.list(caller.accountId, 1, end.seq + 1);
-  const proven = filed.map(({ jws, ...shown }) => verifyReceipt({ jws, shown }, keys));
+  const proven = filed.map(readReceipt).map(({ jws, ...shown }) => verifyReceipt({ jws, shown }, keys));
   const known: KnownEnd = { kind: 'head', head: end.head };
   verifyChain(proven, [known]);
   return proven;

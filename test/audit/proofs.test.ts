@@ -12,6 +12,7 @@ import { testKey, testSigningKey } from '../support/signing.ts';
 import { call, openWorld, type World } from '../support/world.ts';
 import { provenChain } from './filed-chain.ts';
 import { HEADER, jwsOf, keys } from './receipt-book.ts';
+import { receiptOf } from '../support/receipt-of.ts';
 
 const NOON = Date.parse('2026-03-10T12:00:00Z');
 const ISSUER = 'https://sentinel.example.com';
@@ -210,7 +211,7 @@ test('a proof altered anywhere, and the chain of another place, are refused', as
   }
   // A receipt is no proof, though the same key signed it.
   const [receipt] = await world.process.receipts.list(buyer.accountId, 1, 1);
-  refused({ ...proof, jws: receipt?.jws ?? '' }, /another kind of document/);
+  refused({ ...proof, jws: receiptOf({ receipt }).jws ?? '' }, /another kind of document/);
 });
 
 test('books that do not balance are told by the proof itself, and refused by who checks it', async () => {

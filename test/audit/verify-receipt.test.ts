@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { compactVerify, createLocalJWKSet } from 'jose';
 import { canonicalJson, hashJson } from '../../src/base/canonical-json.ts';
 import type { Json, JsonObject } from '../../src/base/json.ts';
-import { receiptPayload, receiptTemplate } from '../../src/audit/receipts.ts';
+import { readReceipt, receiptPayload, receiptTemplate } from '../../src/audit/receipts.ts';
 import { findReceipts, readJson } from '../../src/client/find-receipts.ts';
 import { readKeySet } from '../../src/client/key-set.ts';
 import { NotVerified } from '../../src/client/not-verified.ts';
@@ -13,7 +13,7 @@ import { testSigningKey } from '../support/signing.ts';
 import { chainOf, factsOf, HEADER, jwsOf, keys, newKey, receipts } from './receipt-book.ts';
 
 const [payload = ''] = chainOf(1);
-const receipt = await receipts.sign(payload);
+const receipt = readReceipt(await receipts.sign('call_1', payload));
 const { jws, ...shown } = receipt;
 const KEY_SET = { keys: [{ ...testSigningKey.publicJwk }] };
 
@@ -163,7 +163,7 @@ test('a receipt is for the arguments and the answer whose hashes it has, whateve
   const [input, output] = [{ b: 1, a: [2] }, { answer: 'so' }];
   const template = receiptTemplate(factsOf({ inputHash: hashJson(input), outputHash: hashJson(output) }));
   const made = receiptPayload(template, { prev: '0'.repeat(64), seq: '1' });
-  const proven = verifyReceipt({ jws: (await receipts.sign(made)).jws }, keys).receipt;
+  const proven = verifyReceipt({ jws: readReceipt(await receipts.sign('call_1', made)).jws }, keys).receipt;
   assertHashOf(proven, 'input', { a: [2], b: 1 });
   assertHashOf(proven, 'output', output);
   assert.throws(() => assertHashOf(proven, 'input', { a: [2], b: 2 }), /another input/);

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import canonicalize from 'canonicalize';
 import fc from 'fast-check';
 import { canonicalJson, hashJson } from '../../src/base/canonical-json.ts';
-import type { Json } from '../../src/base/json.ts';
+import { isJsonObject, type Json } from '../../src/base/json.ts';
 
 test('the example of RFC 8785 section 3.2.2 has the form the RFC gives it', () => {
   const value = JSON.parse(
@@ -25,6 +26,38 @@ test('members are sorted by their UTF-16 code units, as RFC 8785 section 3.2.3 s
   assert.deepEqual(
     positions,
     positions.toSorted((a, b) => a - b),
+  );
+});
+
+test('whatever the order of its members, a value has the form another implementation gives it', () => {
+  const sorted = (value: Json): Json => {
+    if (Array.isArray(value)) return value.map(sorted);
+    if (!isJsonObject(value)) return value;
+    const names = Object.keys(value).toSorted();
+    return Object.fromEntries(names.map((name) => [name, sorted(value[name] ?? null)]));
+  };
+  const names = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.nat({ max: 120 }).map(String),
+    fc.constant('__proto__'),
+  );
+  const values = fc.letrec<{ value: Json }>((tie) => ({
+    value: fc.oneof(
+      { maxDepth: 4 },
+      fc.constantFrom(null, true, -0, 1e21),
+      fc.string({ unit: 'binary' }),
+      fc.double({ noNaN: true, noDefaultInfinity: true }),
+      fc.array(tie('value'), { maxLength: 4 }),
+      fc.dictionary(names, tie('value'), { maxKeys: 5, noNullPrototype: true }),
+    ),
+  })).value;
+  fc.assert(
+    fc.property(values, (value) => {
+      const expected = canonicalize(value);
+      assert.equal(canonicalJson(value), expected);
+      assert.equal(canonicalJson(sorted(value)), expected);
+    }),
+    { numRuns: 2_000 },
   );
 });
 
@@ -56,6 +89,13 @@ test('the order in which members were written does not change the hash, and anyt
 });
 
 test('what JSON cannot say the same way everywhere has no canonical form', () => {
-  for (const value of ['\ud800', Number.NaN, Number.POSITIVE_INFINITY])
+  for (const value of [
+    '\ud800',
+    ['\ud800'],
+    { '\ud800': 1 },
+    { a: { b: '\ud800' } },
+    Number.NaN,
+    Number.POSITIVE_INFINITY,
+  ])
     assert.throws(() => canonicalJson(value));
 });

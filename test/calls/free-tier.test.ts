@@ -9,6 +9,7 @@ import { removeExpired } from '../../src/calls/sweeper.ts';
 import { createAuthenticator } from '../../src/identity/authenticate.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import { call, endOf, openWorld, type Process, type World } from '../support/world.ts';
+import { receiptOf } from '../support/receipt-of.ts';
 
 const CREDIT = 1_000_000n;
 let world: World;
@@ -35,7 +36,7 @@ async function charges(
   make: (n: number) => Promise<CallResult>,
 ): Promise<(string | undefined)[]> {
   const charged: (string | undefined)[] = [];
-  for (let n = 0; n < count; n += 1) charged.push((await make(n)).receipt?.charged);
+  for (let n = 0; n < count; n += 1) charged.push(receiptOf(await make(n)).charged);
   return charged;
 }
 
@@ -47,7 +48,7 @@ test('the free calls of a month are held and settled at nothing, and the next on
   const caller = await world.newCaller('10');
   const agentId = await sell(2);
   const free = await call(world.process, caller, agentId);
-  const { held, charged, fee, outcome } = free.receipt ?? {};
+  const { held, charged, fee, outcome } = receiptOf(free);
   assert.deepEqual([endOf(free), held, charged, fee, outcome], ['answer', '0', '0', '0', 'settled']);
   assert.equal(await leftOf(caller, agentId, 2), 1);
   assert.deepEqual(await charges(2, () => call(other, caller, agentId)), ['0', '10']);
@@ -71,7 +72,7 @@ test('of 200 parallel calls in two gateways exactly 5 are free when 5 are', asyn
     Array.from({ length: 200 }, (_, n) => call(n % 2 ? other : world.process, caller, agentId)),
   );
   assert.ok(results.every((result) => endOf(result) === 'answer'));
-  assert.equal(results.filter((result) => result.receipt?.charged === '0').length, 5);
+  assert.equal(results.filter((result) => receiptOf(result).charged === '0').length, 5);
   assert.equal((await world.money(caller)).posted, (10_000n - 1_950n) * CREDIT);
 });
 
@@ -80,7 +81,7 @@ test('a call that was refunded was not one of them', async () => {
   const agentId = await sell(1);
   world.seller.automatic = ({ response }) => response.writeHead(500).end();
   const failed = await call(world.process, caller, agentId);
-  assert.deepEqual([endOf(failed), failed.receipt?.held], ['AGENT_ERROR', '0']);
+  assert.deepEqual([endOf(failed), receiptOf(failed).held], ['AGENT_ERROR', '0']);
   assert.equal(await leftOf(caller, agentId, 1), 1);
   world.seller.automatic = (visit) => visit.answer({ answer: 'so' });
   assert.deepEqual(await charges(2, () => call(world.process, caller, agentId)), ['0', '10']);
@@ -95,11 +96,11 @@ test('a call under way counts, and when it is refunded the next one is free agai
   assert.equal(await leftOf(caller, agentId, 1), 0);
   world.seller.automatic = (next) => next.answer({ answer: 'so' });
   for (const process of [world.process, other]) {
-    assert.equal((await call(process, caller, agentId)).receipt?.charged, '10');
+    assert.equal(receiptOf(await call(process, caller, agentId)).charged, '10');
   }
   visit.response.destroy();
   assert.equal(endOf(await first), 'AGENT_UNREACHABLE');
-  assert.equal((await call(world.process, caller, agentId)).receipt?.charged, '0');
+  assert.equal(receiptOf(await call(world.process, caller, agentId)).charged, '0');
 });
 
 test('a call that is refused before its hold gives its place back at once', async () => {
@@ -111,7 +112,7 @@ test('a call that is refused before its hold gives its place back at once', asyn
   assert.equal(endOf(await call(world.process, caller, agentId)), 'RATE_LIMITED');
   assert.equal(await leftOf(caller, agentId, 2), 1);
   visit.answer({ answer: 'so' });
-  assert.equal((await running).receipt?.charged, '0');
+  assert.equal(receiptOf(await running).charged, '0');
 });
 
 test('a place whose gateway died before the hold counts for a minute, and one whose hold expired not at all', async () => {
@@ -183,9 +184,9 @@ test('keys of one organization share them, and test credits are counted apart', 
   };
   const [second, testing] = [await keyOf('live'), await keyOf('test')];
   const agentId = await sell(1);
-  assert.equal((await call(world.process, first, agentId)).receipt?.charged, '0');
-  assert.equal((await call(world.process, testing, agentId)).receipt?.charged, '0');
-  assert.equal((await call(world.process, second, agentId)).receipt?.charged, '10');
+  assert.equal(receiptOf(await call(world.process, first, agentId)).charged, '0');
+  assert.equal(receiptOf(await call(world.process, testing, agentId)).charged, '0');
+  assert.equal(receiptOf(await call(world.process, second, agentId)).charged, '10');
 });
 
 test('a replay of a free call takes no other', async () => {
@@ -215,7 +216,7 @@ test('a free call is made though the price has changed beyond comparison', async
   const pricing = { model: 'per_unit', unit: 'page', credits_per_unit: '1', max: '50' };
   await sell(0, { agent_id: agentId, version: '1.1.0', pricing });
   world.seller.automatic = (visit) => visit.answer({ answer: 'so' }, { 'x-sentinel-usage': '3' });
-  assert.equal((await call(world.process, caller, agentId)).receipt?.charged, '0');
+  assert.equal(receiptOf(await call(world.process, caller, agentId)).charged, '0');
   assert.equal(endOf(await call(world.process, caller, agentId)), 'PRICE_CHANGED');
 });
 
@@ -225,7 +226,7 @@ test('what a metered agent used in a free call is not charged, and is no over-re
     pricing: { model: 'per_unit', unit: 'page', credits_per_unit: '1', max: '5', free_tier_calls: 1 },
   });
   world.seller.automatic = (visit) => visit.answer({ answer: 'so' }, { 'x-sentinel-usage': '5' });
-  assert.equal((await call(world.process, caller, agentId)).receipt?.charged, '0');
+  assert.equal(receiptOf(await call(world.process, caller, agentId)).charged, '0');
   assert.equal((await world.lastRecord(caller)).over_reported, false);
 });
 

@@ -4,6 +4,7 @@ import { publishAgent } from '../../src/catalog/publish.ts';
 import { suspendAgent } from '../../src/catalog/standing.ts';
 import { recordUnrecorded, sweep } from '../../src/calls/sweeper.ts';
 import { call, endOf, manifestOf, openWorld, type World } from '../support/world.ts';
+import { receiptOf } from '../support/receipt-of.ts';
 
 const CREDIT = 1_000_000n;
 let world: World;
@@ -109,11 +110,11 @@ test('a price that rises, and a promise that changes, do so for the next call an
   visit.answer({ answer: 'so' });
   const result = await running;
   assert.deepEqual(
-    [endOf(result), result.receipt?.charged, result.receipt?.agent_version],
+    [endOf(result), receiptOf(result).charged, receiptOf(result).agent_version],
     ['answer', '10', '1.0.0'],
   );
   world.seller.automatic = (next) => next.answer({ reply: 'so' });
-  assert.equal((await call(world.process, caller, agentId)).receipt?.charged, '20');
+  assert.equal(receiptOf(await call(world.process, caller, agentId)).charged, '20');
 });
 
 test('the calls of a process that died are refunded by any other and written down', async () => {

@@ -3,6 +3,8 @@ import { after, before as beforeAll, beforeEach, describe, test } from 'node:tes
 import { canonicalJson, hashJson } from '../../src/base/canonical-json.ts';
 import type { PaidCallRequest } from '../../src/calls/call.ts';
 import { call, endOf, openWorld, type Visit, type World } from '../support/world.ts';
+import { receiptOf } from '../support/receipt-of.ts';
+import { readReceipt } from '../../src/audit/receipts.ts';
 
 const CREDIT = 1_000_000n;
 let world: World;
@@ -85,7 +87,7 @@ describe('what each way the agent can end does to the money', () => {
         paid ? ['settled', null, '10', '10', '0.3'] : ['refunded', code, '10', '0', '0'],
       );
       assert.ok(result.receipt);
-      const { jws, ...payload } = result.receipt;
+      const { jws, ...payload } = readReceipt(result.receipt);
       assert.equal(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString(), canonicalJson(payload));
       assert.deepEqual(
         { ...payload, started_at: '', ended_at: '' },
@@ -140,8 +142,8 @@ describe('metered agents', () => {
         visit.answer({ answer: 'so' }, usage === undefined ? {} : { 'x-sentinel-usage': usage });
       const result = await call(world.process, caller, agentId, maxMicros === undefined ? {} : { maxMicros });
       assert.equal(endOf(result), charged === null ? 'OUTPUT_INVALID' : 'answer');
-      assert.equal(result.receipt?.held, '5');
-      assert.equal(result.receipt?.charged, charged ?? '0');
+      assert.equal(receiptOf(result).held, '5');
+      assert.equal(receiptOf(result).charged, charged ?? '0');
       const { posted, held, earned, fees } = await world.money(caller);
       assert.equal(held, 0n);
       assert.equal(5n * CREDIT - posted, earned + fees, 'what left the balance has arrived');

@@ -8,6 +8,7 @@ import { createPriceListings } from '../../src/calls/price-listings.ts';
 import { openDatabase } from '../../src/db/db.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import { call, endOf, openWorld, type Process, type World } from '../support/world.ts';
+import { receiptOf } from '../support/receipt-of.ts';
 
 const CREDIT = 1_000_000n;
 let world: World;
@@ -46,7 +47,7 @@ async function list(process: Process, caller: Caller, ...agentIds: string[]): Pr
 }
 
 async function chargeOf(process: Process, caller: Caller, agentId: string): Promise<string | undefined> {
-  return (await call(process, caller, agentId)).receipt?.charged;
+  return receiptOf(await call(process, caller, agentId)).charged;
 }
 
 test('a price that rises after it was shown to a key is held, charged, shared and receipted as it was shown', async () => {
@@ -56,7 +57,7 @@ test('a price that rises after it was shown to a key is held, charged, shared an
   await sell('20', agentId, 1);
   const result = await call(world.process, caller, agentId);
   assert.equal(endOf(result), 'answer');
-  const { held, charged, fee, agent_version } = result.receipt ?? {};
+  const { held, charged, fee, agent_version } = receiptOf(result);
   assert.deepEqual([held, charged, fee, agent_version], ['10', '10', '0.3', '1.1.0']);
   assert.deepEqual(await world.money(caller), { posted: 0n, held: 0n, earned: 9_700_000n, fees: 300_000n });
 });
@@ -165,7 +166,7 @@ describe('metered agents', () => {
     await sell(metered('2', '6'), agentId, 1);
     report('4');
     const result = await call(world.process, caller, agentId);
-    assert.deepEqual([result.receipt?.held, result.receipt?.charged], ['6', '4']);
+    assert.deepEqual([receiptOf(result).held, receiptOf(result).charged], ['6', '4']);
   });
 
   const CHANGES: [title: string, before: string | object, after: string | object, isRefused: boolean][] = [
@@ -183,7 +184,7 @@ describe('metered agents', () => {
       report('3');
       const first = await call(world.process, caller, agentId);
       const accepted = isRefused ? await call(other, caller, agentId) : first;
-      assert.equal(accepted.receipt?.charged, later === '1' ? '1' : '3');
+      assert.equal(receiptOf(accepted).charged, later === '1' ? '1' : '3');
       if (!isRefused) return;
       assert.ok(first.kind === 'problem');
       assert.equal(first.problem.code, 'PRICE_CHANGED');

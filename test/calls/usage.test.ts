@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import type { EndedCall } from '../../src/calls/deps.ts';
 import { call, endOf, openWorld, type Process, type World } from '../support/world.ts';
+import { receiptOf } from '../support/receipt-of.ts';
 
 const PRICING = { model: 'per_unit', unit: 'page', credits_per_unit: '0.5', max: '5' };
 const ended: EndedCall[] = [];
@@ -36,7 +37,7 @@ for (const [title, quantity, charged, isOver] of REPORTS) {
     const agentId = await world.publish({ pricing: PRICING });
     report({ quantity });
     const result = await call(process, caller, agentId);
-    assert.deepEqual([endOf(result), result.receipt?.charged], ['answer', charged]);
+    assert.deepEqual([endOf(result), receiptOf(result).charged], ['answer', charged]);
     assert.equal((await world.lastRecord(caller, process)).over_reported, isOver);
     assert.deepEqual(
       ended.map(({ isOverReported }) => isOverReported),
@@ -57,6 +58,6 @@ for (const [title, unit, end] of UNITS) {
     const agentId = await world.publish({ pricing: PRICING });
     report({ quantity: 2, unit });
     const result = await call(process, caller, agentId);
-    assert.deepEqual([endOf(result), result.receipt?.charged], [end, end === 'answer' ? '1' : '0']);
+    assert.deepEqual([endOf(result), receiptOf(result).charged], [end, end === 'answer' ? '1' : '0']);
   });
 }

@@ -41,7 +41,7 @@ async function openBooks(): Promise<Books> {
   const make = async (question: string): Promise<string> => {
     const result = await call(process, caller, agentId, { input: { question } });
     assert.ok('receipt' in result && result.receipt, JSON.stringify(result));
-    return result.receipt.call_id;
+    return result.receipt.callId;
   };
   const [first, second, refunded] = [await make('how?'), await make('who?'), await make('why?')];
   void call(process, caller, agentId, { input: { question: 'when?' } });

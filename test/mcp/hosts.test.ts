@@ -22,6 +22,7 @@ let buyer: Buyer;
 const waiting = new Map<string, ServerResponse>();
 const silentAsked = new EventEmitter();
 
+const HEARTBEAT = /^still working, \d+ s$/;
 const CHUNKS = ['one', 'two', 'three'];
 
 before(async () => {
@@ -98,9 +99,12 @@ for (const kind of HOST_KINDS) {
         { text: 'x' },
         { onprogress: (message, progress) => heard.push([message, progress]) },
       );
+      // On a busy machine the gateway may have to say in between that it still works.
+      const chunks = heard.map(([message]) => message).filter((message) => !HEARTBEAT.test(message));
+      assert.deepEqual(chunks, CHUNKS);
       assert.deepEqual(
-        heard,
-        CHUNKS.map((chunk, index) => [chunk, index + 1]),
+        heard.map(([, progress]) => progress),
+        heard.map((_, index) => index + 1),
       );
       assert.deepEqual(result.structuredContent, { text: CHUNKS.join(' ') });
     }));
@@ -122,10 +126,7 @@ for (const kind of HOST_KINDS) {
       await asked(text);
       waiting.get(text)?.writeHead(200, { 'content-type': 'application/json' });
       assert.deepEqual((await answer).structuredContent, { text });
-      assert.ok(
-        heard.length >= 2 && heard.every((message) => /^still working, \d+ s$/.test(message)),
-        String(heard),
-      );
+      assert.ok(heard.length >= 2 && heard.every((message) => HEARTBEAT.test(message)), String(heard));
     }));
 
   test(`${kind}: a host that takes its call back stops the agent and pays nothing`, () =>

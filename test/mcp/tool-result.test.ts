@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Problem } from '../../src/base/problem.ts';
-import type { Receipt } from '../../src/audit/receipts.ts';
+import type { Receipt, SignedReceipt } from '../../src/audit/receipts.ts';
 import type { CallResult } from '../../src/calls/call.ts';
 import { formatCallResult, formatToolResult } from '../../src/mcp/tool-result.ts';
 
@@ -27,6 +27,12 @@ const RECEIPT: Receipt = {
   jws: 'a.b.c',
 };
 
+const SIGNED = signed(RECEIPT);
+
+function signed(receipt: Receipt): SignedReceipt {
+  return { callId: receipt.call_id, json: JSON.stringify(receipt) };
+}
+
 const IMAGE = { type: 'image', data: 'aGk=', mimeType: 'image/png', annotations: { priority: 1 } };
 const TEXT = { type: 'text', text: 'a "quoted" line\n\u2028' };
 
@@ -36,7 +42,7 @@ function format(result: CallResult, modernMeta?: string): unknown {
 
 test('an object is answered as JSON text and as structured content', () => {
   assert.deepEqual(
-    format({ kind: 'answer', answer: { output: { a: 1 } }, receipt: RECEIPT, isReplay: false }),
+    format({ kind: 'answer', answer: { output: { a: 1 } }, receipt: SIGNED, isReplay: false }),
     {
       content: [{ type: 'text', text: '{"a":1}' }],
       structuredContent: { a: 1 },
@@ -47,7 +53,7 @@ test('an object is answered as JSON text and as structured content', () => {
 
 test('an output that is no object has no structured content', () => {
   for (const output of ['text', 5, null, [1, 2], true]) {
-    assert.deepEqual(format({ kind: 'answer', answer: { output }, receipt: RECEIPT, isReplay: false }), {
+    assert.deepEqual(format({ kind: 'answer', answer: { output }, receipt: SIGNED, isReplay: false }), {
       content: [{ type: 'text', text: JSON.stringify(output) }],
       _meta: { 'xyz.sentinel/receipt': RECEIPT },
     });
@@ -59,7 +65,7 @@ test('the content blocks of an MCP tool pass through unchanged, with the structu
   const structured = {
     kind: 'answer',
     answer: { output: { a: 1 }, content },
-    receipt: RECEIPT,
+    receipt: SIGNED,
     isReplay: true,
   } as const;
   assert.deepEqual(format(structured), {
@@ -74,7 +80,7 @@ test('blocks without structured content are not sent twice', () => {
   const result = {
     kind: 'answer',
     answer: { output: { content }, content },
-    receipt: RECEIPT,
+    receipt: SIGNED,
     isReplay: false,
   } as const;
   assert.deepEqual(format(result), { content, _meta: { 'xyz.sentinel/receipt': RECEIPT } });
@@ -91,10 +97,13 @@ test('a problem comes first, then what the agent said, and nothing was charged',
     call_id: 'call_1',
     hint: 'Ask differently.',
   };
-  assert.deepEqual(format({ kind: 'problem', problem, content: [IMAGE], receipt: refunded }, '"x":1'), {
-    content: [{ type: 'text', text: JSON.stringify(error) }, IMAGE],
-    isError: true,
-    _meta: { 'xyz.sentinel/error': error, 'xyz.sentinel/receipt': refunded, x: 1 },
-    resultType: 'complete',
-  });
+  assert.deepEqual(
+    format({ kind: 'problem', problem, content: [IMAGE], receipt: signed(refunded) }, '"x":1'),
+    {
+      content: [{ type: 'text', text: JSON.stringify(error) }, IMAGE],
+      isError: true,
+      _meta: { 'xyz.sentinel/error': error, 'xyz.sentinel/receipt': refunded, x: 1 },
+      resultType: 'complete',
+    },
+  );
 });
