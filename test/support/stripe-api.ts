@@ -315,23 +315,54 @@ function attempt(books: Books, intent: Thing, cardId: string, outcome: Outcome):
   books.emit('payment_intent.payment_failed', intent);
 }
 
-/** Gives money back to the card: what is left, or part of it. */
-export function refund(books: Books, intent: Thing, cents?: number): Thing {
+/** Gives money back to the card: what is left, or part of it. A pending one is in the charge's total too. */
+export function refund(
+  books: Books,
+  intent: Thing,
+  cents?: number,
+  status: 'pending' | 'succeeded' = 'succeeded',
+): Thing {
   const charge = find(books, String(intent['latest_charge']), 'charge');
   const left = Number(charge['amount_captured']) - Number(charge['amount_refunded']);
   const amount = cents ?? left;
   if (amount <= 0 || amount > left) throw conflict('The refund is greater than what is left of the charge.');
-  charge['amount_refunded'] = Number(charge['amount_refunded']) + amount;
-  charge['refunded'] = charge['amount_refunded'] === charge['amount_captured'];
+  addRefunded(charge, amount);
   const refunded = put(books, 'refund', 're', {
     amount,
     charge: charge.id,
     currency: 'usd',
     payment_intent: intent.id,
-    status: 'succeeded',
+    status,
   });
+  books.emit('refund.created', refunded);
   books.emit('charge.refunded', charge);
   return refunded;
+}
+
+/**
+ * The bank has taken the refund, has given it back (also weeks after it succeeded), or it was canceled before it
+ * got there. In the last two cases the charge can be refunded anew.
+ */
+export function endRefund(books: Books, id: string, status: 'succeeded' | 'failed' | 'canceled'): Thing {
+  const refunded = find(books, id, 'refund');
+  const before = refunded['status'];
+  if (before !== 'pending' && !(before === 'succeeded' && status === 'failed')) {
+    throw conflict(`This refund is ${String(before)} and cannot become ${status}.`);
+  }
+  refunded['status'] = status;
+  if (status !== 'succeeded') {
+    refunded['failure_reason'] = status === 'failed' ? 'expired_or_canceled_card' : 'merchant_request';
+    addRefunded(find(books, String(refunded['charge']), 'charge'), -Number(refunded['amount']));
+  }
+  if (status === 'failed') books.emit('refund.failed', refunded);
+  books.emit('refund.updated', refunded);
+  books.emit('charge.refund.updated', refunded);
+  return refunded;
+}
+
+function addRefunded(charge: Thing, cents: number): void {
+  charge['amount_refunded'] = Number(charge['amount_refunded']) + cents;
+  charge['refunded'] = charge['amount_refunded'] === charge['amount_captured'];
 }
 
 export function openDispute(books: Books, intent: Thing, cents?: number, status = 'needs_response'): Thing {

@@ -6,6 +6,7 @@ import { Stripe } from 'stripe';
 import type { StripeOptions } from '../../src/billing/stripe.ts';
 import {
   closeDispute,
+  endRefund,
   ENDPOINTS,
   expireSession,
   find,
@@ -56,7 +57,9 @@ export type StripeStandIn = {
   /** A card on file, and how the next charges of it go. */
   newCard(customerId: string, number?: string): string;
   answerCard(paymentMethodId: string, outcome: Outcome): void;
-  refund(intentId: string, cents?: number): Thing;
+  refund(intentId: string, cents?: number, status?: 'pending' | 'succeeded'): Thing;
+  /** What became of a refund; one that succeeded may still fail. */
+  endRefund(refundId: string, status: 'succeeded' | 'failed' | 'canceled'): Thing;
   openDispute(intentId: string, cents?: number, status?: string): Thing;
   closeDispute(disputeId: string, status: 'won' | 'lost'): Thing;
   /** The seller has filled in Stripe's forms, or Stripe wants more. */
@@ -260,7 +263,8 @@ export async function startStripe(
     expire: (id) => void expireSession(books, id),
     newCard: (customer, number) => newCard(books, customer, number),
     answerCard: (id, outcome) => void (find(books, id, 'payment_method')['next'] = outcome),
-    refund: (id, cents) => refund(books, find(books, id, 'payment_intent'), cents),
+    refund: (id, cents, status) => refund(books, find(books, id, 'payment_intent'), cents, status),
+    endRefund: (id, status) => endRefund(books, id, status),
     openDispute: (id, cents, status) => openDispute(books, find(books, id, 'payment_intent'), cents, status),
     closeDispute: (id, status) => closeDispute(books, id, status),
     completeOnboarding: (id) => {
