@@ -10,6 +10,7 @@ export const EVENT_TYPES = [
   'call.settled',
   'call.refunded',
   'credits.loaded',
+  'card_refund.failed',
   'balance.low',
   'budget.threshold',
   'dispute.opened',

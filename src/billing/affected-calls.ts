@@ -16,10 +16,12 @@ const PAGE_ROWS = 5_000;
  */
 export async function listAffectedCalls(
   db: Db,
-  topUp: Pick<TopUp, 'id' | 'accountId'>,
+  topUp: Pick<TopUp, 'id' | 'accountId' | 'failedRefundCents'>,
 ): Promise<AffectedCall[]> {
   const affected: AffectedCall[] = [];
   const purse = newPurse();
+  // Only what a refund took that failed comes back.
+  const mayReturn = topUp.failedRefundCents > 0n;
   let afterSeq = 0n;
   for (;;) {
     const rows = await listMovements(db, topUp.accountId, afterSeq);
@@ -30,7 +32,7 @@ export async function listAffectedCalls(
         }
       }
     }
-    if (rows.length < PAGE_ROWS || purse.isUsedUp(topUp.id)) return affected;
+    if (rows.length < PAGE_ROWS || purse.isUsedUp(topUp.id, mayReturn)) return affected;
     afterSeq = BigInt(rows.at(-1)?.seq ?? 0);
   }
 }
@@ -44,7 +46,7 @@ type Row = {
   change: string;
 };
 
-type Lot = { id: string; left: bigint; frozen: bigint };
+type Lot = { id: string; left: bigint; frozen: bigint; reversed: bigint };
 
 /** The lots of one balance, in the order they came, and which of them each payment is made from. */
 function newPurse() {
@@ -53,7 +55,7 @@ function newPurse() {
   let oldest = 0;
 
   function add(id: string, micros: bigint): void {
-    const lot = { id, left: micros, frozen: 0n };
+    const lot = { id, left: micros, frozen: 0n, reversed: 0n };
     lots.push(lot);
     byId.set(id, lot);
   }
@@ -84,21 +86,24 @@ function newPurse() {
       const micros = BigInt(change);
       const lot = subject === null ? undefined : byId.get(subject);
       if (kind === 'settle') return spend(-micros);
-      if (kind === 'unfreeze' && lot) {
+      if ((kind === 'unfreeze' || kind === 'top_up_restored') && lot) {
         lot.left += micros;
-        lot.frozen -= micros;
+        if (kind === 'unfreeze') lot.frozen -= micros;
+        else lot.reversed -= micros;
         oldest = Math.min(oldest, lots.indexOf(lot));
       } else if (micros > 0n) {
         add(id, micros);
       } else if (micros < 0n) {
         take(lot, -micros);
         if (kind === 'freeze' && lot) lot.frozen -= micros;
+        if (kind === 'top_up_reversal' && lot) lot.reversed -= micros;
       }
       return [];
     },
-    isUsedUp: (id: string): boolean => {
+    isUsedUp: (id: string, mayReturn: boolean): boolean => {
       const lot = byId.get(id);
-      return lot !== undefined && lot.left === 0n && lot.frozen <= 0n;
+      if (!lot || lot.left > 0n || lot.frozen > 0n) return false;
+      return !mayReturn || lot.reversed <= 0n;
     },
   };
 }

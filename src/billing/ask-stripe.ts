@@ -4,9 +4,11 @@ import {
   disputeOf,
   factsOfIntent,
   factsOfSession,
+  refundOf,
   TOP_UP_MEMBER,
   type DisputeFact,
   type PaymentFacts,
+  type RefundFact,
 } from './stripe-facts.ts';
 import type { StripeAccess } from './stripe.ts';
 import { topUpId, type TopUp } from './top-ups.ts';
@@ -22,7 +24,11 @@ export async function askStripe(
 ): Promise<PaymentFacts | undefined> {
   const facts = await findPayment(deps, stripe, topUp);
   if (facts?.paymentIntentId === undefined || !facts.paid) return facts;
-  return { ...facts, disputes: await listDisputes(stripe, facts.paymentIntentId) };
+  return {
+    ...facts,
+    refunds: await listRefunds(stripe, facts.paymentIntentId),
+    disputes: await listDisputes(stripe, facts.paymentIntentId),
+  };
 }
 
 /** Of a payment that is known by nothing but its id, as a dispute names it. */
@@ -79,6 +85,14 @@ async function findIntent(
 
 function since(topUp: TopUp): { gte: number } {
   return { gte: Math.trunc(topUp.createdAt.getTime() / 1_000) - SKEW_SECONDS };
+}
+
+async function listRefunds(stripe: StripeAccess, paymentIntentId: string): Promise<RefundFact[]> {
+  const refunds: RefundFact[] = [];
+  for await (const each of stripe.client.refunds.list({ payment_intent: paymentIntentId, limit: 100 })) {
+    refunds.push(refundOf(each));
+  }
+  return refunds;
 }
 
 async function listDisputes(stripe: StripeAccess, paymentIntentId: string): Promise<DisputeFact[]> {

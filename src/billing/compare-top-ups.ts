@@ -1,23 +1,32 @@
 import { and, asc, gt, inArray, sql } from 'drizzle-orm';
-import { formatCredits, MICROS_PER_CREDIT } from '../base/money.ts';
+import { formatCredits } from '../base/money.ts';
 import type { Db } from '../db/db.ts';
 import { ledgerAccounts, ledgerJournal } from '../ledger/tables.ts';
 import { askStripe } from './ask-stripe.ts';
 import { sumDisputes } from './card-disputes.ts';
+import { isFailed } from './card-refunds.ts';
 import type { BillingDeps } from './deps.ts';
 import type { Difference } from '../base/difference.ts';
-import { disputeOf, factsOfIntent, type DisputeFact, type PaymentFacts } from './stripe-facts.ts';
+import {
+  disputeOf,
+  factsOfIntent,
+  refundOf,
+  type DisputeFact,
+  type PaymentFacts,
+  type RefundFact,
+  type RefundState,
+} from './stripe-facts.ts';
 import { stripeMoves, type StripeAccess } from './stripe.ts';
 import { idOf } from './stripe-words.ts';
-import { topUps } from './tables.ts';
-import { findTopUp, lotMicros, topUpId, type TopUp } from './top-ups.ts';
+import { cardRefunds, topUps } from './tables.ts';
+import { cardRefundCents, dueMicros, findTopUp, lotMicros, topUpId, type TopUp } from './top-ups.ts';
 
 const PAGE_ROWS = 200;
 
 /**
- * Every top-up against its payment at Stripe and its rows in the journal, both ways round. What seems to differ
- * is looked at a second time on its own: a payment may have come while the lists were read. Empty, too, when no
- * Stripe is configured: then there is nothing to compare with.
+ * Every top-up and its refunds against its payment at Stripe and its rows in the journal, both ways round. What
+ * seems to differ is looked at a second time on its own: a payment may have come while the lists were read. Empty,
+ * too, when no Stripe is configured: then there is nothing to compare with.
  */
 export async function compareTopUps(deps: BillingDeps): Promise<Difference[]> {
   const { stripe } = deps;
@@ -25,12 +34,12 @@ export async function compareTopUps(deps: BillingDeps): Promise<Difference[]> {
   const payments = await listPayments(stripe);
   const differences: Difference[] = [];
   for await (const rows of listPages(deps.db)) {
-    const journal = await readJournal(deps.db, rows);
+    const books = await readBooks(deps.db, rows);
     for (const topUp of rows.filter(({ currency }) => stripeMoves(stripe, currency))) {
       const id = topUpId(topUp);
       const payment = payments.get(id);
       payments.delete(id);
-      if (differencesOf(topUp, payment, journal.get(topUp.id)).length === 0) continue;
+      if (differencesOf(topUp, payment, books(topUp)).length === 0) continue;
       differences.push(...(await lookAgain(deps, stripe, id)));
     }
   }
@@ -47,12 +56,17 @@ async function lookAgain(deps: BillingDeps, stripe: StripeAccess, id: string): P
   if (!before) return [];
   const facts = await askStripe(deps, stripe, before);
   const topUp = (await findTopUp(deps.db, id)) ?? before;
-  const journal = await readJournal(deps.db, [topUp]);
-  return differencesOf(topUp, facts, journal.get(topUp.id));
+  const books = await readBooks(deps.db, [topUp]);
+  return differencesOf(topUp, facts, books(topUp));
 }
 
 /** What Stripe knows of every payment that names a top-up. */
 async function listPayments({ client }: StripeAccess): Promise<Map<string, PaymentFacts>> {
+  const refunds = new Map<string, RefundFact[]>();
+  for await (const found of client.refunds.list({ limit: 100 })) {
+    const id = idOf(found.payment_intent);
+    if (id !== undefined) refunds.set(id, [...(refunds.get(id) ?? []), refundOf(found)]);
+  }
   const disputes = new Map<string, DisputeFact[]>();
   for await (const found of client.disputes.list({ limit: 100 })) {
     const id = idOf(found.payment_intent);
@@ -60,7 +74,8 @@ async function listPayments({ client }: StripeAccess): Promise<Map<string, Payme
   }
   const payments = new Map<string, PaymentFacts>();
   for await (const intent of client.paymentIntents.list({ limit: 100, expand: ['data.latest_charge'] })) {
-    const facts = { ...factsOfIntent(intent), disputes: disputes.get(intent.id) };
+    const { id } = intent;
+    const facts = { ...factsOfIntent(intent), refunds: refunds.get(id), disputes: disputes.get(id) };
     if (facts.topUpId !== undefined && facts.paid) payments.set(facts.topUpId, facts);
   }
   return payments;
@@ -81,6 +96,24 @@ async function* listPages(db: Db): AsyncGenerator<TopUp[]> {
   }
 }
 
+/** What is written here about one top-up, beside its own row. */
+type Books = { moved: Moved; refunds: { id: string; state: RefundState; cents: bigint }[] };
+
+async function readBooks(db: Db, lots: readonly TopUp[]): Promise<(lot: TopUp) => Books> {
+  const journal = await readJournal(db, lots);
+  const refunds = new Map<string, Books['refunds']>();
+  const ids = lots.map(({ id }) => id);
+  const rows =
+    ids.length === 0 ? [] : await db.select().from(cardRefunds).where(inArray(cardRefunds.topUpId, ids));
+  for (const { refundId, topUpId: lotId, state, cents } of rows) {
+    refunds.set(lotId, [...(refunds.get(lotId) ?? []), { id: refundId, state, cents }]);
+  }
+  return ({ id }) => ({
+    moved: journal.get(id) ?? { loaded: 0n, reversed: 0n, frozen: 0n },
+    refunds: refunds.get(id) ?? [],
+  });
+}
+
 type Moved = { loaded: bigint; reversed: bigint; frozen: bigint };
 
 /** What the journal moved for each of these lots. */
@@ -94,6 +127,7 @@ async function readJournal(db: Db, lots: readonly TopUp[]): Promise<Map<string, 
       lotId: subject,
       loaded: sum(sql`${kind} = 'top_up'`),
       reversed: sum(sql`${kind} = 'top_up_reversal'`),
+      restored: sum(sql`${kind} = 'top_up_restored'`),
       frozen: sum(sql`${kind} = 'freeze'`),
       thawed: sum(sql`${fromFrozen}`),
     })
@@ -105,7 +139,7 @@ async function readJournal(db: Db, lots: readonly TopUp[]): Promise<Map<string, 
           subject,
           lots.map(({ id }) => id),
         ),
-        sql`${kind} in ('top_up', 'top_up_reversal', 'freeze', 'unfreeze')`,
+        sql`${kind} in ('top_up', 'top_up_reversal', 'top_up_restored', 'freeze', 'unfreeze')`,
       ),
     )
     .groupBy(subject);
@@ -114,7 +148,7 @@ async function readJournal(db: Db, lots: readonly TopUp[]): Promise<Map<string, 
       row.lotId ?? '',
       {
         loaded: BigInt(row.loaded),
-        reversed: BigInt(row.reversed),
+        reversed: BigInt(row.reversed) - BigInt(row.restored),
         frozen: BigInt(row.frozen) - BigInt(row.thawed),
       },
     ]),
@@ -124,7 +158,7 @@ async function readJournal(db: Db, lots: readonly TopUp[]): Promise<Map<string, 
 function differencesOf(
   topUp: TopUp,
   facts: PaymentFacts | undefined,
-  journal: Moved | undefined,
+  { moved, refunds }: Books,
 ): Difference[] {
   const id = topUpId(topUp);
   const differences: Difference[] = [];
@@ -143,14 +177,24 @@ function differencesOf(
         : 'not paid',
   );
   if (isPaid && paid) {
-    compare('top-up: cents refunded', String(facts.refundedCents ?? 0n), String(topUp.refundedCents));
+    const stands = sumCents((facts.refunds ?? []).filter((refund) => !isFailed(refund)));
+    compare('top-up: cents refunded', String(stands), String(cardRefundCents(topUp)));
     const { cardDispute, cardDisputeCents, lostCents } = sumDisputes(topUp, facts.disputes ?? []);
     compare('top-up: card dispute', cardDispute, topUp.cardDispute);
     compare('top-up: cents in card disputes', String(cardDisputeCents), String(topUp.cardDisputeCents));
     compare('top-up: cents lost to card disputes', String(lostCents), String(topUp.lostCents));
   }
+  const here = new Map(refunds.map((refund) => [refund.id, nameRefund(refund)]));
+  for (const refund of facts?.refunds ?? []) {
+    compare('top-up: card refund', nameRefund(refund), here.get(refund.id) ?? `${refund.id} is not known`);
+    here.delete(refund.id);
+  }
+  for (const [refundId, found] of here) {
+    compare('top-up: card refund', `${refundId} is not of its payment at Stripe`, found);
+  }
+  const failed = sumCents(refunds.filter(isFailed));
+  compare('top-up: cents of failed refunds', String(failed), String(topUp.failedRefundCents));
 
-  const moved = journal ?? { loaded: 0n, reversed: 0n, frozen: 0n };
   const credits = (what: string, expected: bigint, found: bigint): void =>
     compare(what, formatCredits(expected), formatCredits(found));
   credits('top-up: credits loaded', isPaid ? lotMicros(topUp) : 0n, moved.loaded);
@@ -160,7 +204,10 @@ function differencesOf(
   return differences;
 }
 
-function dueMicros(topUp: TopUp): bigint {
-  const due = (topUp.refundedCents + topUp.lostCents) * MICROS_PER_CREDIT;
-  return due < lotMicros(topUp) ? due : lotMicros(topUp);
+function nameRefund({ id, state, cents }: Books['refunds'][number]): string {
+  return `${id} ${state} ${cents}`;
+}
+
+function sumCents(refunds: readonly { cents: bigint }[]): bigint {
+  return refunds.reduce((sum, { cents }) => sum + cents, 0n);
 }

@@ -1,9 +1,7 @@
-import { invariant } from '../base/invariant.ts';
-
-/** One lot of credits whose payment was given back to the card or is contested. All in micro-credits. */
+/** One lot of credits whose payment was ever given back to the card or contested. All in micro-credits. */
 export type Lot = {
   id: string;
-  /** What has to be taken back for good: given back to the card, or lost in a dispute. */
+  /** What has to be taken back: given back to the card, or lost in a dispute. Falls when a refund fails. */
   dueMicros: bigint;
   /** What may have to be: the dispute is open. */
   contestedMicros: bigint;
@@ -12,11 +10,14 @@ export type Lot = {
   frozenMicros: bigint;
 };
 
-/** A movement of one lot's credits. `reverse` pays out of what is frozen or out of the balance. */
+/**
+ * A movement of one lot's credits. `reverse` pays out of what is frozen or out of the balance; `restore` gives
+ * back to the balance what was reversed and is not due any more.
+ */
 export type Movement = {
   lotId: string;
-  kind: 'freeze' | 'unfreeze' | 'reverse';
-  from: 'balance' | 'frozen';
+  kind: 'freeze' | 'unfreeze' | 'reverse' | 'restore';
+  from: 'balance' | 'frozen' | 'funding';
   amountMicros: bigint;
 };
 
@@ -40,14 +41,15 @@ export function decideMovements(
     if (amountMicros <= 0n) return;
     movements.push({ lotId: lot.id, kind, from, amountMicros });
     if (from === 'frozen') lot.frozenMicros -= amountMicros;
-    else available -= amountMicros;
+    if (from === 'balance') available -= amountMicros;
+    if (from === 'funding') lot.reversedMicros -= amountMicros;
     if (kind === 'freeze') lot.frozenMicros += amountMicros;
-    if (kind === 'unfreeze') available += amountMicros;
     if (kind === 'reverse') lot.reversedMicros += amountMicros;
+    if (kind === 'unfreeze' || kind === 'restore') available += amountMicros;
   }
 
   for (const lot of settled) {
-    invariant(owedBy(lot) >= 0n, 'what was taken back stays due');
+    move(lot, 'restore', 'funding', lot.reversedMicros - lot.dueMicros);
     move(lot, 'reverse', 'frozen', least(lot.frozenMicros, owedBy(lot)));
     move(lot, 'unfreeze', 'frozen', lot.frozenMicros - lot.contestedMicros);
   }

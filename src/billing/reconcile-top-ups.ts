@@ -1,15 +1,16 @@
-import { and, asc, eq, gt, isNull, or } from 'drizzle-orm';
-import { askForPayment, askStripe, closePayment } from './ask-stripe.ts';
+import { and, asc, eq, gt, inArray, isNull, or, sql } from 'drizzle-orm';
+import { askStripe, closePayment } from './ask-stripe.ts';
 import { getAutoTopUp } from './auto-top-up-rules.ts';
 import type { Db } from '../db/db.ts';
 import type { BillingDeps } from './deps.ts';
 import { lockBooks, recordPayment } from './record-payment.ts';
 import { chargeCard } from './run-auto-top-ups.ts';
 import { settleLots } from './settle-lots.ts';
-import { disputeOf, type DisputeFact, type PaymentFacts } from './stripe-facts.ts';
+import { findPayment } from './stripe-events.ts';
+import { disputeOf, refundOf, type DisputeFact, type PaymentFacts, type RefundFact } from './stripe-facts.ts';
 import { stripeMoves, type StripeAccess } from './stripe.ts';
-import { fromStripeAmount, idOf } from './stripe-words.ts';
-import { cardDisputes, topUps } from './tables.ts';
+import { idOf } from './stripe-words.ts';
+import { cardDisputes, cardRefunds, topUps } from './tables.ts';
 import { findTopUp, findTopUpOfPayment, topUpId, type TopUp } from './top-ups.ts';
 
 /** What nobody paid for so long is not waited for. */
@@ -18,6 +19,8 @@ const ABANDONED_AFTER_MS = 24 * 3_600_000;
 const REPEATABLE_MS = 23 * 3_600_000;
 /** How long back money that went back to cards is looked for; Stripe repeats its events for three days. */
 const LOOK_BACK_SECONDS = 7 * 24 * 3_600;
+/** A bank may return a refund for some thirty days; after that `compareTopUps` names it. */
+const REFUND_LOOK_BACK_SECONDS = 45 * 24 * 3_600;
 const PAGE_ROWS = 100;
 
 export type Reconciled = { checked: number; paid: number; abandoned: number; failed: number };
@@ -35,14 +38,14 @@ export async function reconcileTopUps(deps: BillingDeps): Promise<Reconciled> {
     if (!stripeMoves(stripe, topUp.currency)) continue;
     await attempt(deps, done, topUp, () => catchUp(deps, stripe, topUp));
   }
-  for await (const told of listTakenBack(deps, stripe)) {
+  for (const told of await listTakenBack(deps, stripe)) {
     const known = await findTopUpOfPayment(deps.db, told.paymentIntentId);
-    if (known && (await isKnown(deps.db, known, told))) continue;
-    const asked = await askForPayment(stripe, told.paymentIntentId);
-    const topUp = asked.topUpId === undefined ? undefined : await findTopUp(deps.db, asked.topUpId);
-    if (!topUp || !stripeMoves(stripe, topUp.currency)) continue;
-    const facts = told.dispute ? { ...asked, disputes: [told.dispute] } : asked;
-    await attempt(deps, done, topUp, () => record(deps, topUp, facts));
+    // What is none of ours was asked about while it was recent.
+    if (known ? await isKnown(deps.db, known, told) : !told.isRecent) continue;
+    const { paymentIntentId, refunds, disputes } = told;
+    const payment = await findPayment(deps, stripe, { paymentIntentId, refunds, disputes });
+    if (!payment || !stripeMoves(stripe, payment.topUp.currency)) continue;
+    await attempt(deps, done, payment.topUp, () => record(deps, payment.topUp, payment.facts));
   }
   await settleDebts(deps);
   return done;
@@ -72,6 +75,9 @@ async function attempt(
 async function* listUncertain(deps: BillingDeps): AsyncGenerator<TopUp> {
   // Some ways to pay have no receipt; those are not asked about for ever.
   const lately = new Date(deps.clock.now() - LOOK_BACK_SECONDS * 1_000);
+  const { topUpId: refunded, cents, state } = cardRefunds;
+  const pending = deps.db.select({ id: refunded }).from(cardRefunds).where(eq(state, 'pending'));
+  const named = sql`(select coalesce(sum(${cents}), 0) from ${cardRefunds} where ${refunded} = ${topUps.id})`;
   let after = '00000000000000000000000000000000';
   for (;;) {
     const rows = await deps.db
@@ -83,6 +89,9 @@ async function* listUncertain(deps: BillingDeps): AsyncGenerator<TopUp> {
           or(
             eq(topUps.status, 'open'),
             eq(topUps.cardDispute, 'open'),
+            inArray(topUps.id, pending),
+            // Refunds of which only their total was told.
+            and(gt(topUps.refundedCents, 0n), gt(topUps.refundedCents, named)),
             and(
               eq(topUps.status, 'paid'),
               gt(topUps.createdAt, lately),
@@ -119,33 +128,51 @@ async function catchUp(deps: BillingDeps, stripe: StripeAccess, topUp: TopUp): P
 
 type TakenBack = {
   paymentIntentId: string;
-  refundedCents: bigint | undefined;
-  dispute: DisputeFact | undefined;
+  refunds: RefundFact[];
+  disputes: DisputeFact[];
+  isRecent: boolean;
 };
 
 /** Payments of which money went back to the card lately, or is being asked back. */
-async function* listTakenBack(deps: BillingDeps, stripe: StripeAccess): AsyncGenerator<TakenBack> {
-  const created = { gte: Math.trunc(deps.clock.now() / 1_000) - LOOK_BACK_SECONDS };
-  const refunded = new Map<string, bigint>();
-  for await (const { payment_intent, amount } of stripe.client.refunds.list({ created, limit: 100 })) {
-    const id = idOf(payment_intent);
-    if (id !== undefined) refunded.set(id, (refunded.get(id) ?? 0n) + fromStripeAmount(amount));
+async function listTakenBack(deps: BillingDeps, stripe: StripeAccess): Promise<Iterable<TakenBack>> {
+  const now = Math.trunc(deps.clock.now() / 1_000);
+  const lately = now - LOOK_BACK_SECONDS;
+  const found = new Map<string, TakenBack>();
+  const note = (paymentIntentId: string, created: number): TakenBack => {
+    const known = found.get(paymentIntentId) ?? {
+      paymentIntentId,
+      refunds: [],
+      disputes: [],
+      isRecent: false,
+    };
+    found.set(paymentIntentId, known);
+    known.isRecent ||= created >= lately;
+    return known;
+  };
+  const refundedSince = { gte: now - REFUND_LOOK_BACK_SECONDS };
+  for await (const each of stripe.client.refunds.list({ created: refundedSince, limit: 100 })) {
+    const id = idOf(each.payment_intent);
+    if (id !== undefined) note(id, each.created).refunds.push(refundOf(each));
   }
-  for (const [paymentIntentId, refundedCents] of refunded) {
-    yield { paymentIntentId, refundedCents, dispute: undefined };
+  for await (const each of stripe.client.disputes.list({ created: { gte: lately }, limit: 100 })) {
+    const id = idOf(each.payment_intent);
+    if (id !== undefined) note(id, each.created).disputes.push(disputeOf(each));
   }
-  for await (const found of stripe.client.disputes.list({ created, limit: 100 })) {
-    const paymentIntentId = idOf(found.payment_intent);
-    if (paymentIntentId === undefined) continue;
-    yield { paymentIntentId, refundedCents: undefined, dispute: disputeOf(found) };
-  }
+  return found.values();
 }
 
-async function isKnown(db: Db, topUp: TopUp, { refundedCents, dispute }: TakenBack): Promise<boolean> {
-  if (!dispute) return topUp.refundedCents >= (refundedCents ?? 0n);
-  if (dispute.state === 'none') return true;
-  const [known] = await db.select().from(cardDisputes).where(eq(cardDisputes.disputeId, dispute.id));
-  return known?.state === dispute.state;
+/** True when everything Stripe says of it is what is known here. */
+async function isKnown(db: Db, topUp: TopUp, { refunds, disputes }: TakenBack): Promise<boolean> {
+  const known = new Map<string, string>();
+  for (const row of await db.select().from(cardRefunds).where(eq(cardRefunds.topUpId, topUp.id))) {
+    known.set(row.refundId, row.state);
+  }
+  for (const row of await db.select().from(cardDisputes).where(eq(cardDisputes.topUpId, topUp.id))) {
+    known.set(row.disputeId, row.state);
+  }
+  return [...refunds, ...disputes.filter(({ state }) => state !== 'none')].every(
+    ({ id, state }) => known.get(id) === state,
+  );
 }
 
 function record(deps: BillingDeps, topUp: TopUp, facts: PaymentFacts): Promise<TopUp> {

@@ -13,6 +13,7 @@ import {
 } from '../ledger/accounts.ts';
 import { markAutoTopUpOff } from './auto-top-up-rules.ts';
 import { addDisputes } from './card-disputes.ts';
+import { addRefunds, findRefundOfAnother, tellFailedRefunds } from './card-refunds.ts';
 import type { BillingDeps } from './deps.ts';
 import { settleLots, type Accounts } from './settle-lots.ts';
 import { isOf } from './stripe-customers.ts';
@@ -37,7 +38,7 @@ export async function recordPayment(
   const [topUp] = await tx.select().from(topUps).where(eq(topUps.id, known.id)).for('update');
   invariant(topUp, 'a top-up is never deleted');
 
-  const contradiction = contradictionOf(topUp, facts);
+  const contradiction = await contradictionOf(tx, topUp, facts);
   if (contradiction !== undefined) {
     // Nothing is granted on it: whoever reconciles finds the payment at Stripe and no top-up that it pays for.
     deps.log('error', 'a payment contradicts its top-up', { top_up: topUpId(topUp), reason: contradiction });
@@ -45,7 +46,8 @@ export async function recordPayment(
   }
 
   const { newDisputes, sums } = await addDisputes(tx, topUp, facts.disputes ?? []);
-  const next = { ...addUp(topUp, facts, new Date(deps.clock.now())), ...sums };
+  const refunds = await addRefunds(tx, topUp, facts);
+  const next = { ...addUp(topUp, facts, new Date(deps.clock.now())), ...sums, ...refunds.sums };
   await tx.update(topUps).set(next).where(eq(topUps.id, topUp.id));
   if (next.status === 'failed' && topUp.status !== 'failed' && topUp.isAutomatic) {
     await markAutoTopUpOff(tx, topUp, next.failure ?? 'The card could not be charged.');
@@ -61,6 +63,14 @@ export async function recordPayment(
   await bringUpToDate(tx, { ...topUp, ...next }, accounts);
   const [current] = await tx.select().from(topUps).where(eq(topUps.id, topUp.id));
   invariant(current, 'a top-up is never deleted');
+  if (refunds.newlyFailed.length > 0) {
+    // The operator has the money again and may have told the buyer that it is on its way.
+    deps.log('warn', 'a refund to a card failed', { top_up: topUpId(topUp) });
+    const { availableMicros } = await getBalance(tx, accounts.balance);
+    const returned = topUp.reversedMicros - current.reversedMicros;
+    const returnedMicros = returned > 0n ? returned : 0n;
+    await tellFailedRefunds(tx, current, refunds.newlyFailed, { returnedMicros, availableMicros });
+  }
   return current;
 }
 
@@ -86,7 +96,11 @@ export async function lockBooks(
 }
 
 /** Why these facts cannot be about this top-up; undefined when they can. */
-function contradictionOf(topUp: TopUp, { paid, paymentIntentId }: PaymentFacts): string | undefined {
+async function contradictionOf(
+  tx: Tx,
+  topUp: TopUp,
+  { paid, paymentIntentId, refunds = [] }: PaymentFacts,
+): Promise<string | undefined> {
   if (paid && (paid.cents !== topUp.amountCents || paid.currency !== 'usd')) {
     return `paid ${paid.cents} ${paid.currency} instead of ${topUp.amountCents} usd`;
   }
@@ -97,7 +111,13 @@ function contradictionOf(topUp: TopUp, { paid, paymentIntentId }: PaymentFacts):
   ) {
     return `paid by ${topUp.paymentIntentId} and again by ${paymentIntentId}`;
   }
-  return undefined;
+  for (const { id, cents, currency } of refunds) {
+    if (cents <= 0n || cents > topUp.amountCents || currency !== 'usd') {
+      return `${id} refunds ${cents} ${currency} of ${topUp.amountCents} usd`;
+    }
+  }
+  const known = await findRefundOfAnother(tx, topUp, refunds);
+  return known === undefined ? undefined : `${known} refunds another payment`;
 }
 
 // A later word never outranks a higher one: money that came is money that came, also after the page expired.
@@ -118,15 +138,8 @@ function addUp(topUp: TopUp, facts: PaymentFacts, now: Date) {
     receiptUrl: topUp.receiptUrl ?? facts.charge?.receiptUrl ?? null,
     invoiceId: topUp.invoiceId ?? facts.invoice?.id ?? null,
     invoiceUrl: topUp.invoiceUrl ?? facts.invoice?.url ?? null,
-    refundedCents: between(topUp.refundedCents, facts.refundedCents, topUp.amountCents),
     paidAt: topUp.paidAt ?? (isPaid ? now : null),
   };
-}
-
-/** The greater of both; a card never gets back more than it paid, fees of a network aside. */
-function between(known: bigint, told: bigint | undefined, most: bigint): bigint {
-  const greater = told !== undefined && told > known ? told : known;
-  return greater < most ? greater : most;
 }
 
 /** Loads the credits of a paid top-up, once, and settles what its balance owes. */

@@ -7,14 +7,14 @@ import { getBalance, noteCredits, transfer } from '../ledger/accounts.ts';
 import { ledgerJournal } from '../ledger/tables.ts';
 import { decideMovements, type Lot, type Movement } from './contested-lots.ts';
 import { topUps } from './tables.ts';
-import { lotMicros, type TopUp } from './top-ups.ts';
+import { dueMicros, lotMicros, type TopUp } from './top-ups.ts';
 
 /** The accounts credits of a top-up move between; `frozen` exists once something was contested. */
 export type Accounts = { funding: bigint; balance: bigint; frozen: bigint | undefined };
 
 /**
- * Freezes, gives back and takes back what the contested payments of one balance demand, as far as its credits
- * reach; the rest is owed and taken when credits come. The accounts are locked.
+ * Freezes, gives back and takes back what the contested and refunded payments of one balance demand, as far as
+ * its credits reach; the rest is owed and taken when credits come. The accounts are locked.
  */
 export async function settleLots(tx: Tx, owner: Pick<TopUp, 'accountId'>, accounts: Accounts): Promise<void> {
   const contested = await tx
@@ -38,24 +38,29 @@ export async function settleLots(tx: Tx, owner: Pick<TopUp, 'accountId'>, accoun
     const { frozenMicros, reversedMicros, owedMicros } = lot;
     await tx.update(topUps).set({ frozenMicros, reversedMicros, owedMicros }).where(eq(topUps.id, lot.id));
   }
-  if (decided.movements.some(({ kind }) => kind === 'unfreeze')) await noteCredits(tx, accounts.balance);
+  if (decided.movements.some(({ kind }) => kind === 'unfreeze' || kind === 'restore'))
+    await noteCredits(tx, accounts.balance);
 }
 
-/** Refunds and lost disputes may overlap; more than the lot is never taken back. */
 function toLot(topUp: TopUp): Lot {
-  const whole = lotMicros(topUp);
-  const dueMicros = least(whole, (topUp.refundedCents + topUp.lostCents) * MICROS_PER_CREDIT);
-  const openCents = topUp.cardDispute === 'open' ? topUp.cardDisputeCents : 0n;
+  const due = dueMicros(topUp);
+  const openMicros = topUp.cardDispute === 'open' ? topUp.cardDisputeCents * MICROS_PER_CREDIT : 0n;
+  const rest = lotMicros(topUp) - due;
   return {
     id: topUp.id,
-    dueMicros,
-    contestedMicros: least(openCents * MICROS_PER_CREDIT, whole - dueMicros),
+    dueMicros: due,
+    contestedMicros: openMicros < rest ? openMicros : rest,
     reversedMicros: topUp.reversedMicros,
     frozenMicros: topUp.frozenMicros,
   };
 }
 
-const JOURNAL_KIND = { freeze: 'freeze', unfreeze: 'unfreeze', reverse: 'top_up_reversal' } as const;
+const JOURNAL_KIND = {
+  freeze: 'freeze',
+  unfreeze: 'unfreeze',
+  reverse: 'top_up_reversal',
+  restore: 'top_up_restored',
+} as const;
 
 async function move(tx: Tx, movements: readonly Movement[], accounts: Accounts): Promise<void> {
   const moved = await sumMoved(tx, [...new Set(movements.map(({ lotId }) => lotId))]);
@@ -64,7 +69,7 @@ async function move(tx: Tx, movements: readonly Movement[], accounts: Accounts):
     const key = `${lotId}:${journalKind}`;
     const cumulative = (moved.get(key) ?? 0n) + amountMicros;
     moved.set(key, cumulative);
-    const debit = from === 'frozen' ? accounts.frozen : accounts.balance;
+    const debit = accounts[from];
     const credit =
       kind === 'reverse' ? accounts.funding : kind === 'freeze' ? accounts.frozen : accounts.balance;
     invariant(
@@ -105,8 +110,4 @@ function uuidOfStep(words: string): string {
   const hex = createHash('sha256').update(words).digest('hex');
   const variant = '89ab'[Number.parseInt(hex.charAt(16), 16) & 3];
   return `${hex.slice(0, 12)}8${hex.slice(13, 16)}${variant}${hex.slice(17, 32)}`;
-}
-
-function least(a: bigint, b: bigint): bigint {
-  return a < b ? a : b;
 }

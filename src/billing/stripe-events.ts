@@ -110,7 +110,7 @@ async function recordPaymentEvent(
 }
 
 /** The top-up that facts are about, and the facts with what they leave unsaid. */
-async function findPayment(
+export async function findPayment(
   deps: BillingDeps,
   stripe: StripeAccess,
   facts: PaymentFacts,
@@ -122,7 +122,7 @@ async function findPayment(
   if (facts.paymentIntentId === undefined) return undefined;
   const known = await findTopUpOfPayment(deps.db, facts.paymentIntentId);
   if (known?.status === 'paid') return { topUp: known, facts };
-  // A dispute may be the first we hear of a payment, and it does not say what was paid, nor for what.
+  // A refund or a dispute may be the first we hear of a payment, and does not say what was paid, nor for what.
   const asked = await askForPayment(stripe, facts.paymentIntentId);
   const topUp = asked.topUpId === undefined ? undefined : await findTopUp(deps.db, asked.topUpId);
   return topUp && { topUp, facts: { ...asked, ...facts, topUpId: asked.topUpId } };

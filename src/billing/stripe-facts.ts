@@ -18,13 +18,17 @@ export type PaymentFacts = {
   declined?: string | undefined;
   charge?: { id: string; receiptUrl: string | undefined; card: SavedCard | undefined } | undefined;
   invoice?: { id: string; url: string | undefined } | undefined;
-  /** Everything that was given back to the card so far. */
+  /** What its refunds came to at that moment. It falls when one fails, so this much or more was refunded once. */
   refundedCents?: bigint | undefined;
+  /** Any of its refunds. */
+  refunds?: RefundFact[] | undefined;
   /** Any of its disputes; one payment may have several. */
   disputes?: DisputeFact[] | undefined;
 };
 
 export type SavedCard = { paymentMethodId: string; brand: string | undefined; lastFour: string | undefined };
+export type RefundFact = { id: string; state: RefundState; cents: bigint; currency: string };
+export type RefundState = 'pending' | 'succeeded' | 'canceled' | 'failed';
 export type DisputeFact = { id: string; state: DisputeState; cents: bigint };
 export type DisputeState = 'none' | 'open' | 'won' | 'lost';
 
@@ -80,6 +84,16 @@ export function factsOfCharge(charge: Stripe.Charge): PaymentFacts {
           : undefined,
     },
     refundedCents: fromStripeAmount(charge.amount_refunded),
+    // Only API versions before 2022-11-15 name them here.
+    refunds: charge.refunds?.data.map(refundOf),
+  };
+}
+
+/** A refund carries nothing of ours but the payment it gives back. */
+export function factsOfRefund(refund: Stripe.Refund): PaymentFacts {
+  return {
+    paymentIntentId: idOf(refund.payment_intent),
+    refunds: [refundOf(refund)],
   };
 }
 
@@ -116,6 +130,12 @@ export function factsOfEvent(event: Stripe.Event): PaymentFacts | undefined {
     case 'charge.updated':
     case 'charge.refunded':
       return isSucceeded(event.data.object) ? factsOfCharge(event.data.object) : undefined;
+    // Which of these are sent depends on the API version of the endpoint; all carry the refund.
+    case 'refund.created':
+    case 'refund.updated':
+    case 'refund.failed':
+    case 'charge.refund.updated':
+      return factsOfRefund(event.data.object);
     case 'charge.dispute.created':
     case 'charge.dispute.updated':
     case 'charge.dispute.closed':
@@ -136,6 +156,16 @@ function paidOf(amount: number, currency: string): { cents: bigint; currency: st
 /** `paid` alone also says that a charge was authorized, or is still pending. */
 function isSucceeded({ paid, status }: Stripe.Charge): boolean {
   return paid && status === 'succeeded';
+}
+
+export function refundOf(refund: Stripe.Refund): RefundFact {
+  const { id, amount, currency } = refund;
+  return { id, state: stateOfRefund(refund), cents: fromStripeAmount(amount), currency };
+}
+
+/** Until it has ended a refund is on its way: it counts, so that what it gives back cannot be spent as well. */
+function stateOfRefund({ status }: Stripe.Refund): RefundState {
+  return status === 'succeeded' || status === 'failed' || status === 'canceled' ? status : 'pending';
 }
 
 export function disputeOf(dispute: Stripe.Dispute): DisputeFact {

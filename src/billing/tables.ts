@@ -73,8 +73,12 @@ export const topUps = pgTable(
     invoiceId: text(),
     invoiceUrl: text(),
     savesCard: boolean().notNull().default(false),
-    /** What Stripe gave back to the card in total so far. */
+    /** What its card refunds ever came to, also those that failed: all known by id, or the greatest total told. */
     refundedCents: cents()
+      .notNull()
+      .default(sql`0`),
+    /** What of that never reached the card, or came back from it: refunds that failed or were canceled. */
+    failedRefundCents: cents()
       .notNull()
       .default(sql`0`),
     /** Of all its card disputes (chargebacks): open while one is, then lost when one was. */
@@ -120,8 +124,8 @@ export const topUps = pgTable(
       .where(sql`${table.status} = 'open'`),
     check('top_ups_amount_is_positive', sql`${table.amountCents} > 0`),
     check(
-      'top_ups_refund_at_most_the_amount',
-      sql`${table.refundedCents} between 0 and ${table.amountCents}`,
+      'top_ups_refunds_fail_at_most_in_full',
+      sql`${table.failedRefundCents} between 0 and ${table.refundedCents}`,
     ),
     check(
       'top_ups_take_back_at_most_the_lot',
@@ -131,6 +135,31 @@ export const topUps = pgTable(
       'top_ups_take_back_only_what_was_paid',
       sql`${table.status} = 'paid' or ${table.frozenMicros} + ${table.reversedMicros} + ${table.owedMicros} = 0`,
     ),
+  ],
+);
+
+/**
+ * A refund of a payment to its card, which may have several. How far it is only rises: pending, succeeded, and
+ * then, up to weeks later, canceled or failed when the money came back.
+ */
+export const cardRefunds = pgTable(
+  'card_refunds',
+  {
+    /** Stripe's name of it, `re_…`. */
+    refundId: text().primaryKey(),
+    topUpId: uuid()
+      .notNull()
+      .references(() => topUps.id),
+    state: text({ enum: ['pending', 'succeeded', 'canceled', 'failed'] }).notNull(),
+    cents: cents().notNull(),
+  },
+  (table) => [
+    index('card_refunds_by_top_up').on(table.topUpId),
+    check(
+      'card_refunds_state_is_known',
+      sql`${table.state} in ('pending', 'succeeded', 'canceled', 'failed')`,
+    ),
+    check('card_refunds_cents_are_positive', sql`${table.cents} > 0`),
   ],
 );
 

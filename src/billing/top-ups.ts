@@ -15,6 +15,27 @@ export function lotMicros({ amountCents }: Pick<TopUp, 'amountCents'>): bigint {
   return amountCents * MICROS_PER_CREDIT;
 }
 
+/** What the card was given back and has not returned, at most what it paid. */
+export function cardRefundCents(
+  topUp: Pick<TopUp, 'amountCents' | 'refundedCents' | 'failedRefundCents'>,
+): bigint {
+  return least(topUp.refundedCents - topUp.failedRefundCents, topUp.amountCents);
+}
+
+/**
+ * What has to be taken back of a lot, or be owed: refunded to the card, or lost in a dispute. Both may be about
+ * the same money; more than the lot is never due.
+ */
+export function dueMicros(
+  topUp: Pick<TopUp, 'amountCents' | 'refundedCents' | 'failedRefundCents' | 'lostCents'>,
+): bigint {
+  return least((cardRefundCents(topUp) + topUp.lostCents) * MICROS_PER_CREDIT, lotMicros(topUp));
+}
+
+function least(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}
+
 export async function findTopUp(db: Db | Tx, topUpId: string): Promise<TopUp | undefined> {
   const uuid = uuidOfId('top', topUpId);
   if (uuid === undefined) return undefined;

@@ -47,6 +47,7 @@ const KINDS: Record<BalanceKind, { about: 'call' | 'top' | undefined; describe(r
       about: 'top',
       describe: () => 'Taken back: the card payment that bought them was returned',
     },
+    top_up_restored: { about: 'top', describe: () => 'Given back: the refund to the card failed' },
     reversal: { about: 'call', describe: () => 'Money back for a disputed call' },
     fee_reversal: { about: 'call', describe: () => 'Money back for a disputed call: the platform fee' },
   };

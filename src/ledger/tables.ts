@@ -4,7 +4,6 @@ import {
   bigserial,
   boolean,
   check,
-  customType,
   date,
   index,
   pgTable,
@@ -25,7 +24,8 @@ const ACCOUNT_KINDS = ['balance', 'frozen', 'earnings', 'payable', 'disputed', '
  * |---|---|
  * | `grant`, `top_up` | funding → balance |
  * | `freeze`, `unfreeze` | balance → frozen and back, while a card payment is contested |
- * | `top_up_reversal` | balance or frozen → funding |
+ * | `top_up_reversal` | balance or frozen → funding: the card got its money back |
+ * | `top_up_restored` | funding → balance: it did not after all, the refund failed |
  * | `release` | earnings → payable: the time for disputes has passed |
  * | `dispute` | earnings → disputed: the seller's part of what a buyer disputes |
  * | `dispute_rejected` | disputed → earnings, or → payable once the call's earnings were released |
@@ -41,6 +41,7 @@ export const JOURNAL_KINDS = [
   'freeze',
   'unfreeze',
   'top_up_reversal',
+  'top_up_restored',
   'release',
   'dispute',
   'dispute_rejected',
@@ -57,7 +58,6 @@ function literals(words: readonly string[]): SQL {
 }
 
 const micros = () => bigint({ mode: 'bigint' });
-const xid8 = customType<{ data: string }>({ dataType: () => 'xid8' });
 const accountId = () => bigint({ mode: 'bigint' });
 
 /**
@@ -186,10 +186,6 @@ export const ledgerJournal = pgTable(
     id: uuid().primaryKey(),
     /** The order rows were made in, which is not the order they were committed in. */
     seq: bigserial({ mode: 'bigint' }).notNull(),
-    /** The transaction that wrote the row, for whoever has to find what was committed together. */
-    xid: xid8()
-      .notNull()
-      .default(sql`pg_current_xact_id()`),
     kind: text({ enum: JOURNAL_KINDS }).notNull(),
     debit: accountId().notNull(),
     credit: accountId().notNull(),

@@ -13,6 +13,7 @@ export const BALANCE_KINDS = [
   'freeze',
   'unfreeze',
   'top_up_reversal',
+  'top_up_restored',
   'reversal',
   'fee_reversal',
 ] as const satisfies readonly JournalKind[];

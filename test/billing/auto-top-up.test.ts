@@ -268,6 +268,24 @@ for (const [what, takeBack, reason] of [
   });
 }
 
+test('switched off by a refund it stays off when that refund fails, and on when its owner had switched it on again', async () => {
+  const buyer = await newAutomatic();
+  const { intentId } = await till.paidLoad(buyer, 500);
+  const first = till.stripe.refund(intentId, 50);
+  const second = till.stripe.refund(intentId, 60);
+  await till.deliverAll();
+  till.stripe.endRefund(first.id, 'failed');
+  await till.deliverAll();
+  const off = await stateOf(buyer);
+  assert.equal(off.rule?.isEnabled, false);
+  assert.match(off.rule.failure ?? '', /refunded/);
+  const { thresholdMicros, amountCents, monthlyCeilingCents } = off.rule;
+  await setAutoTopUp(till.deps, buyer, { thresholdMicros, amountCents, monthlyCeilingCents });
+  till.stripe.endRefund(second.id, 'failed');
+  await till.deliverAll();
+  assert.equal((await stateOf(buyer)).rule?.isEnabled, true);
+});
+
 test('while anything is owed, frozen or disputed no charge is begun', async () => {
   const buyer = await newAutomatic();
   const { intentId } = await till.paidLoad(buyer, 500);

@@ -5,8 +5,10 @@ import { decideMovements, type Lot, type Movement } from '../../src/billing/cont
 
 const sum = (of: readonly bigint[]): bigint => of.reduce((total, each) => total + each, 0n);
 const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+/** What `a` is above `b`. */
+const excess = (a: bigint, b: bigint): bigint => (a > b ? a - b : 0n);
 
-/** A lot as it may stand: never more taken back than is due, never more of it at all than there is. */
+/** A lot as it may stand, also when a refund has just failed: never more of it at all than there is. */
 const lot = fc
   .record({
     size: fc.bigInt({ min: 1n, max: 50n }),
@@ -18,7 +20,7 @@ const lot = fc
   .map(({ size, due, contested, reversed, frozen }): Omit<Lot, 'id'> => {
     const share = (of: bigint, percent: number): bigint => (of * BigInt(percent)) / 100n;
     const dueMicros = share(size, due);
-    const reversedMicros = share(dueMicros, reversed);
+    const reversedMicros = share(size, reversed);
     return {
       dueMicros,
       contestedMicros: share(size - dueMicros, contested),
@@ -38,9 +40,10 @@ function carryOut(before: readonly Lot[], available: bigint, movements: readonly
     assert.ok(amountMicros > 0n);
     const had = frozen.get(lotId) ?? 0n;
     if (from === 'frozen') frozen.set(lotId, had - amountMicros);
-    else balance -= amountMicros;
+    if (from === 'balance') balance -= amountMicros;
     if (kind === 'freeze') frozen.set(lotId, had + amountMicros);
-    if (kind === 'unfreeze') balance += amountMicros;
+    if (kind === 'unfreeze' || kind === 'restore') balance += amountMicros;
+    assert.equal(from === 'funding', kind === 'restore');
     assert.ok(balance >= 0n && (frozen.get(lotId) ?? 0n) >= 0n, 'nothing is overdrawn on the way');
   }
   return balance;
@@ -51,13 +54,14 @@ test('whatever is contested: no credit is made or lost, debts come first, and no
     fc.property(lots, fc.bigInt({ min: 0n, max: 120n }), (before, available) => {
       const { movements, lots: after } = decideMovements(before, available);
       const balance = carryOut(before, available, movements);
-      const has = available + sum(before.map(({ frozenMicros }) => frozenMicros));
-      const due = sum(before.map(({ dueMicros, reversedMicros }) => dueMicros - reversedMicros));
+      const restored = sum(before.map(({ dueMicros, reversedMicros }) => excess(reversedMicros, dueMicros)));
+      const has = available + restored + sum(before.map(({ frozenMicros }) => frozenMicros));
+      const due = sum(before.map(({ dueMicros, reversedMicros }) => excess(dueMicros, reversedMicros)));
       const contested = sum(before.map(({ contestedMicros }) => contestedMicros));
       const taken = least(has, due);
       assert.equal(
         sum(after.map(({ reversedMicros }) => reversedMicros)),
-        sum(before.map(({ reversedMicros }) => reversedMicros)) + taken,
+        sum(before.map(({ reversedMicros }) => reversedMicros)) - restored + taken,
       );
       assert.equal(sum(after.map(({ owedMicros }) => owedMicros)), due - taken);
       assert.equal(sum(after.map(({ frozenMicros }) => frozenMicros)), least(has - taken, contested));
@@ -83,4 +87,17 @@ test('what was taken back of one lot is taken from its own frozen credits before
     { lotId: 'b', kind: 'unfreeze', from: 'frozen', amountMicros: 1n },
     { lotId: 'a', kind: 'reverse', from: 'balance', amountMicros: 4n },
   ]);
+});
+
+test('what a failed refund took comes back once, and pays what other lots owe before anything is free', () => {
+  const before = [
+    { id: 'a', dueMicros: 2n, contestedMicros: 0n, reversedMicros: 7n, frozenMicros: 0n },
+    { id: 'b', dueMicros: 4n, contestedMicros: 0n, reversedMicros: 1n, frozenMicros: 0n },
+  ];
+  const decided = decideMovements(before, 0n);
+  assert.deepEqual(decided.movements, [
+    { lotId: 'a', kind: 'restore', from: 'funding', amountMicros: 5n },
+    { lotId: 'b', kind: 'reverse', from: 'balance', amountMicros: 3n },
+  ]);
+  assert.deepEqual(decideMovements(decided.lots, 2n).movements, []);
 });

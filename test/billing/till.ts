@@ -177,9 +177,16 @@ SELECT 'lot ' || t.id || ' was loaded ' || count(j.id) || ' times' FROM top_ups 
 LEFT JOIN ledger_journal j ON j.subject = t.id AND j.kind = 'top_up'
 WHERE t.account_id = $1 GROUP BY t.id, t.status HAVING count(j.id) <> (CASE WHEN t.status = 'paid' THEN 1 ELSE 0 END)
 UNION ALL
-SELECT 'lot ' || t.id || ' says ' || t.reversed_micros || ' reversed and the journal ' || coalesce(sum(j.amount), 0) FROM top_ups t
-LEFT JOIN ledger_journal j ON j.subject = t.id AND j.kind = 'top_up_reversal'
-WHERE t.account_id = $1 GROUP BY t.id, t.reversed_micros HAVING t.reversed_micros <> coalesce(sum(j.amount), 0)
+SELECT 'lot ' || t.id || ' says ' || t.reversed_micros || ' reversed and the journal ' || j.reversed FROM top_ups t
+CROSS JOIN LATERAL (SELECT coalesce(sum(CASE kind WHEN 'top_up_reversal' THEN amount ELSE -amount END), 0) AS reversed
+  FROM ledger_journal WHERE subject = t.id AND kind IN ('top_up_reversal', 'top_up_restored')) j
+WHERE t.account_id = $1 AND t.reversed_micros <> j.reversed
+UNION ALL
+SELECT 'of lot ' || t.id || ' ' || r.failed || ' refunds failed and ' || e.told || ' were told' FROM top_ups t
+CROSS JOIN LATERAL (SELECT count(*) AS failed FROM card_refunds WHERE top_up_id = t.id AND state IN ('failed', 'canceled')) r
+CROSS JOIN LATERAL (SELECT count(*) AS told FROM events
+  WHERE type = 'card_refund.failed' AND data ->> 'load_id' = 'top_' || replace(t.id::text, '-', '')) e
+WHERE t.account_id = $1 AND r.failed <> e.told
 UNION ALL
 SELECT 'top-up ' || t.id || ' has ' || count(e.id) || ' events' FROM top_ups t
 LEFT JOIN events e ON e.type = 'credits.loaded' AND e.data ->> 'load_id' = 'top_' || replace(t.id::text, '-', '')

@@ -185,16 +185,23 @@ test('a payment Stripe cannot be asked about does not keep the others waiting', 
 test('killed between any two steps of writing an event down: nothing has happened, and the next time it does', async () => {
   const buyer = await till.newBuyer();
   const { intentId } = await till.paidLoad(buyer, 500);
+  const refunded = await till.paidLoad(buyer, 400);
+  const refund = till.stripe.refund(refunded.intentId);
   await till.deliverAll();
   await till.spend(buyer, 200);
   till.stripe.openDispute(intentId);
   const { topUp } = await till.paidLoad(buyer, 700);
   const events = till.takeEvents();
   const [dispute, , ...payment] = events;
+  till.stripe.endRefund(refund.id, 'failed');
+  till.stripe.refund(refunded.intentId, 150);
+  const [failure, , , refundedAgain] = till.takeEvents();
   const wanted = [
     { event: dispute, before: { balance: 300, frozen: 0 }, after: { balance: 0, frozen: 300 } },
     // The freeze of the first lot reaches into the second.
     { event: payment[0], before: { balance: 0, frozen: 300 }, after: { balance: 500, frozen: 500 } },
+    { event: failure, before: { balance: 500, frozen: 500 }, after: { balance: 900, frozen: 500 } },
+    { event: refundedAgain, before: { balance: 900, frozen: 500 }, after: { balance: 750, frozen: 500 } },
   ];
   for (const { event, before, after } of wanted) {
     assert.ok(event);
@@ -245,7 +252,9 @@ test('healthy books compare equal with Stripe; each kind of difference is named,
     const paid = await own.paidLoad(buyer, 1_000);
     const disputed = await own.paidLoad(buyer, 800);
     await own.load(buyer, 500);
-    own.stripe.refund(paid.intentId, 100);
+    const refund = own.stripe.refund(paid.intentId, 100);
+    const failed = own.stripe.refund(paid.intentId, 300);
+    own.stripe.endRefund(failed.id, 'failed');
     own.stripe.closeDispute(own.stripe.openDispute(disputed.intentId, 200).id, 'lost');
     own.stripe.openDispute(disputed.intentId, 300);
     await own.deliverAll();
@@ -269,13 +278,57 @@ test('healthy books compare equal with Stripe; each kind of difference is named,
       ]);
     };
     assert.deepEqual(
-      await seen('UPDATE top_ups SET refunded_cents = 50, reversed_micros = 50000000 WHERE id = $1'),
+      await seen('UPDATE top_ups SET refunded_cents = 350, reversed_micros = 50000000 WHERE id = $1'),
       [
         ['top-up: cents refunded', id, '100', '50'],
         ['top-up: credits taken back', id, '50', '100'],
       ],
     );
-    await seen('UPDATE top_ups SET refunded_cents = 100, reversed_micros = 100000000 WHERE id = $1');
+    await seen('UPDATE top_ups SET refunded_cents = 400, reversed_micros = 100000000 WHERE id = $1');
+    assert.deepEqual(await seen('UPDATE top_ups SET failed_refund_cents = 200 WHERE id = $1'), [
+      ['top-up: cents refunded', id, '100', '200'],
+      ['top-up: cents of failed refunds', id, '300', '200'],
+      ['top-up: credits to take back', id, '200', '100'],
+    ]);
+    await seen('UPDATE top_ups SET failed_refund_cents = 300 WHERE id = $1');
+    const planted = async (sql: string): Promise<[string, string, string, string][]> => {
+      const found = await seen(sql);
+      await seen(`DELETE FROM card_refunds;
+        INSERT INTO card_refunds VALUES ('${refund.id}', $1, 'succeeded', 100), ('${failed.id}', $1, 'failed', 300)`);
+      return found;
+    };
+    assert.deepEqual(
+      await planted(`UPDATE card_refunds SET state = 'failed' WHERE refund_id = '${refund.id}'`),
+      [
+        ['top-up: card refund', id, `${refund.id} succeeded 100`, `${refund.id} failed 100`],
+        ['top-up: cents of failed refunds', id, '400', '300'],
+      ],
+    );
+    assert.deepEqual(await planted(`UPDATE card_refunds SET cents = 99 WHERE refund_id = '${refund.id}'`), [
+      ['top-up: card refund', id, `${refund.id} succeeded 100`, `${refund.id} succeeded 99`],
+    ]);
+    assert.deepEqual(await planted(`DELETE FROM card_refunds WHERE refund_id = '${failed.id}'`), [
+      ['top-up: card refund', id, `${failed.id} failed 300`, `${failed.id} is not known`],
+      ['top-up: cents of failed refunds', id, '0', '300'],
+    ]);
+    assert.deepEqual(await planted(`INSERT INTO card_refunds VALUES ('re_x', $1, 'pending', 5)`), [
+      ['top-up: card refund', id, 're_x is not of its payment at Stripe', 're_x pending 5'],
+    ]);
+    const elsewhere = `top_${disputed.topUp.id.replaceAll('-', '')}`;
+    assert.deepEqual(
+      await planted(
+        `UPDATE card_refunds SET top_up_id = '${disputed.topUp.id}' WHERE refund_id = '${refund.id}'`,
+      ),
+      [
+        ['top-up: card refund', id, `${refund.id} succeeded 100`, `${refund.id} is not known`],
+        [
+          'top-up: card refund',
+          elsewhere,
+          `${refund.id} is not of its payment at Stripe`,
+          `${refund.id} succeeded 100`,
+        ],
+      ],
+    );
     assert.deepEqual(await seen(`UPDATE top_ups SET card_dispute = 'won' WHERE id = $1`), [
       ['top-up: card dispute', id, 'none', 'won'],
     ]);
@@ -291,14 +344,18 @@ test('healthy books compare equal with Stripe; each kind of difference is named,
     );
     await seen('UPDATE top_ups SET card_dispute_cents = 0, lost_cents = 0 WHERE id = $1');
     assert.deepEqual(
-      await seen(`UPDATE top_ups SET status = 'open', refunded_cents = 0, reversed_micros = 0 WHERE id = $1`),
+      await seen(
+        `UPDATE top_ups SET status = 'open', refunded_cents = 300, reversed_micros = 0 WHERE id = $1`,
+      ),
       [
         ['top-up against Stripe', id, 'paid 1000 usd', 'open at 1000 usd'],
         ['top-up: credits loaded', id, '0', '1000'],
         ['top-up: credits taken back', id, '0', '100'],
       ],
     );
-    const [gone] = await seen('DELETE FROM top_ups WHERE id = $1');
+    const [gone] = await seen(
+      'DELETE FROM card_refunds WHERE top_up_id = $1; DELETE FROM top_ups WHERE id = $1',
+    );
     assert.deepEqual(gone, ['top-up', id, 'no payment at Stripe names it', `${paid.intentId} paid 1000 usd`]);
   } finally {
     await own.close();
