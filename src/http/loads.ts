@@ -4,7 +4,14 @@ import { uuidOfId } from '../base/ids.ts';
 import { formatCredits } from '../base/money.ts';
 import { listAffectedCalls } from '../billing/affected-calls.ts';
 import { startTopUp } from '../billing/start-top-up.ts';
-import { getOwnTopUp, listTopUps, lotMicros, topUpId, type TopUp } from '../billing/top-ups.ts';
+import {
+  cardRefundCents,
+  getOwnTopUp,
+  listTopUps,
+  lotMicros,
+  topUpId,
+  type TopUp,
+} from '../billing/top-ups.ts';
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
@@ -44,10 +51,18 @@ const loadOut = z
     failure: z.string().nullable(),
     receipt_url: z.string().nullable(),
     invoice_url: z.string().nullable(),
-    refunded_usd: usdOut.openapi({ description: 'What went back to the card.' }),
+    refunded_usd: usdOut.openapi({
+      description: 'What went back to the card, or is on its way there. Refunds that failed are not in it.',
+    }),
+    failed_refund_usd: usdOut.openapi({
+      description:
+        'What was refunded and never reached the card: the refund failed, or was canceled. The credits it had taken were given back.',
+    }),
     card_dispute: z.enum(['none', 'open', 'won', 'lost']),
     frozen_credits: amountOut.openapi({ description: 'Set aside while the payment is contested.' }),
-    reversed_credits: amountOut.openapi({ description: 'Taken back, as the payment was.' }),
+    reversed_credits: amountOut.openapi({
+      description: 'Taken back, as the payment was. Less again when a refund of it fails.',
+    }),
     owed_credits: amountOut.openapi({
       description: 'To be taken back and already spent: taken from the next credits loaded.',
     }),
@@ -200,7 +215,8 @@ function formatLoad(topUp: TopUp): LoadBody {
     failure: topUp.failure,
     receipt_url: topUp.receiptUrl,
     invoice_url: topUp.invoiceUrl,
-    refunded_usd: usdOf(topUp.refundedCents),
+    refunded_usd: usdOf(cardRefundCents(topUp)),
+    failed_refund_usd: usdOf(topUp.failedRefundCents),
     card_dispute: topUp.cardDispute,
     frozen_credits: formatCredits(topUp.frozenMicros),
     reversed_credits: formatCredits(topUp.reversedMicros),

@@ -156,6 +156,26 @@ test('what a card took back is shown with the load', async () => {
   assert.equal((await rest.send('GET', '/v1/billing/balance', { key })).body.credits, '750');
 });
 
+test('a refund that failed is shown with the load, and what came back among the transactions', async () => {
+  const { key } = await newBuyer();
+  const { body } = await load(key, { amount_usd: 10 });
+  const intent = await pay(body.payment_url);
+  const before = stripe.events.length;
+  stripe.endRefund(stripe.refund(intent, 250).id, 'failed');
+  for (const event of stripe.events.slice(before)) await stripe.deliver(event, rest.url);
+  const one = await rest.send('GET', `/v1/billing/loads/${body.load_id}`, { key });
+  assert.equal(one.body.refunded_usd, '0.00');
+  assert.equal(one.body.failed_refund_usd, '2.50');
+  assert.equal(one.body.reversed_credits, '0');
+  const moved = await rest.send('GET', '/v1/billing/transactions?type=top_up_restored', { key });
+  assert.deepEqual(
+    moved.body.items.map((each: Record<string, string>) => [each['credits'], each['subject']]),
+    [['250', body.load_id]],
+  );
+  assert.match(moved.body.items[0].description, /refund to the card failed/);
+  assert.equal((await rest.send('GET', '/v1/billing/balance', { key })).body.credits, '1000');
+});
+
 test('loads are listed page by page, by status, and only to their owner in their currency', async () => {
   const buyer = await newBuyer();
   const ids: string[] = [];
