@@ -20,7 +20,10 @@ export const EVENT_TYPES = [
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
-/** Writes an event in the transaction that made it true: it is told exactly when that commits. */
+/**
+ * Writes an event in the transaction that made it true: it is told exactly when that commits. What is told
+ * always says its currency, so that nobody takes test credits for live ones.
+ */
 export async function insertEvent(
   tx: Tx,
   event: {
@@ -33,5 +36,6 @@ export async function insertEvent(
 ): Promise<void> {
   const id = uuidOfId('evt', newId('evt'));
   invariant(id !== undefined, 'a new id is one of its kind');
-  await tx.insert(events).values({ id, ...event });
+  const { currency } = event;
+  await tx.insert(events).values({ id, ...event, data: { ...event.data, currency } });
 }

@@ -118,7 +118,6 @@ async function tellBudget(db: Db, notice: BudgetNotice): Promise<boolean> {
         percent,
         cap: formatCredits(capMicros),
         used: formatCredits(usedMicros),
-        currency,
       },
     });
     return true;
@@ -171,7 +170,6 @@ async function tellBalance(db: Db, low: LowBalance, now: Date): Promise<boolean>
       data: {
         balance: formatCredits(availableMicros),
         balance_below: formatCredits(thresholdMicros),
-        currency,
       },
     });
     return true;

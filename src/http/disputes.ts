@@ -42,7 +42,7 @@ const words = z
   .max(LONGEST_WORDS, `must be at most ${LONGEST_WORDS} characters`)
   .refine(isText, 'must be text');
 
-const disputeOut = z
+export const disputeOut = z
   .object({
     dispute_id: z.string(),
     call_id: z.string(),

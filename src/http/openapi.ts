@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { HttpDeps, HttpEnv } from './deps.ts';
+import { describeWebhooks } from './webhook-events.ts';
 
 type Document = ReturnType<OpenAPIHono<HttpEnv>['getOpenAPI31Document']>;
 
@@ -11,6 +12,7 @@ export function serveOpenApi(app: OpenAPIHono<HttpEnv>, deps: HttpDeps): void {
     scheme: 'bearer',
     description: 'An API key, sk_live_… or sk_test_…; also accepted in the header X-API-Key.',
   });
+  describeWebhooks(app);
   app.get('/openapi.json', (c) => {
     document ??= app.getOpenAPI31Document({
       openapi: '3.1.0',

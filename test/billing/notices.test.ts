@@ -15,6 +15,7 @@ import { insertOrganization } from '../../src/identity/organizations.ts';
 import { markRevoked } from '../../src/identity/keys.ts';
 import { grantCredits, openAccount, transfer } from '../../src/ledger/accounts.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { assertDescribed } from '../support/events.ts';
 
 let testDatabase: TestDatabase;
 let database: Database;
@@ -72,6 +73,7 @@ async function told({ organizationId }: Tenant): Promise<string[]> {
     .where(eq(events.organizationId, organizationId))
     .orderBy(events.occurredAt, events.id);
   return rows.map(({ type, data }) => {
+    assertDescribed(type, data);
     const { of, window, percent, used, balance } = data as Record<string, string>;
     return type === 'balance.low' ? `low ${balance}` : `${of} ${window} ${percent} ${used}`;
   });

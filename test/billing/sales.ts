@@ -12,6 +12,7 @@ import { insertOrganization } from '../../src/identity/organizations.ts';
 import { grantCredits, openAccount, type AccountKind } from '../../src/ledger/accounts.ts';
 import { createLedger } from '../../src/ledger/ledger.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { assertDescribed } from '../support/events.ts';
 
 /** Somebody who buys and somebody who sells, with nobody else's money on their accounts. */
 export type Parties = { currency: Currency; buyer: Claimant; sellerId: string };
@@ -173,6 +174,7 @@ export async function openSales(): Promise<Sales> {
         'SELECT type, data FROM events WHERE organization_id = $1 ORDER BY occurred_at, type',
         [organizationId],
       );
+      for (const { type, data } of rows) assertDescribed(type, data);
       return rows;
     },
     close: async () => {

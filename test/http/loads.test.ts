@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { eq } from 'drizzle-orm';
+import { events } from '../../src/audit/tables.ts';
+import { assertDescribed } from '../support/events.ts';
 import { startStripe, type StripeStandIn } from '../support/stripe.ts';
 import { startRestGateway, type Member, type RestGateway } from './rest-gateway.ts';
 
@@ -53,6 +56,25 @@ test('from the load to the credits, over the wire alone', async () => {
   assert.match(invoices.body.items[0].invoice_url, /\/i\/in_/);
   const transactions = await rest.send('GET', '/v1/billing/transactions', { key });
   assert.equal(transactions.body.items[0].type, 'top_up');
+});
+
+test('credits that were loaded are told with their amount, their dollars and their currency', async () => {
+  const { key, organizationId } = await newBuyer();
+  const { body } = await load(key, { amount_usd: 25 });
+  await pay(body.payment_url);
+  const { db } = rest.gateway.database;
+  const [told, ...more] = await db.select().from(events).where(eq(events.organizationId, organizationId));
+  assert.equal(told?.type, 'credits.loaded');
+  assert.deepEqual(more, []);
+  assertDescribed(told.type, told.data);
+  assert.deepEqual(told.data, {
+    load_id: body.load_id,
+    credits: '2500',
+    amount_usd: '25.00',
+    is_automatic: false,
+    balance: '2500',
+    currency: 'test',
+  });
 });
 
 test('an amount is dollars with at most two decimals, as a number or a string, from 5 to 10,000', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Client } from 'pg';
+import { EVENT_TYPES } from '../../src/audit/events.ts';
 import type { Log } from '../../src/base/log.ts';
 import { createMetrics } from '../../src/http/metrics.ts';
 import { manifestOf, startSeller } from '../support/gateway.ts';
@@ -125,6 +126,35 @@ test('the OpenAPI document describes every route, its refusals, and how to sign 
     assert.ok(names.includes(name), name);
   }
 });
+
+test('the OpenAPI document describes every event a webhook may be sent, each with its currency', async () => {
+  const { body } = await rest.send('GET', '/openapi.json');
+  assert.deepEqual(Object.keys(body.webhooks).sort(), [...EVENT_TYPES, 'webhook.test'].sort());
+  const schemas = body.components.schemas;
+  for (const [type, { post }] of Object.entries<{ post: OperationShown }>(body.webhooks)) {
+    const { properties } = post.requestBody.content['application/json'].schema;
+    assert.deepEqual(properties.type.enum, [type]);
+    const { $ref, anyOf = [properties.data] } = properties.data;
+    for (const data of $ref === undefined ? anyOf : [schemas[$ref.split('/').at(-1) ?? '']]) {
+      assert.deepEqual(data.properties.currency.enum, ['live', 'test'], type);
+      assert.ok(data.required.includes('currency'), type);
+    }
+  }
+});
+
+type DataShown = {
+  $ref?: string;
+  anyOf?: DataShown[];
+  properties: { currency: { enum: string[] } };
+  required: string[];
+};
+type OperationShown = {
+  requestBody: {
+    content: {
+      'application/json': { schema: { properties: { type: { enum: string[] }; data: DataShown } } };
+    };
+  };
+};
 
 test('the reference works without a single request elsewhere', async () => {
   const page = await rest.send('GET', '/docs');

@@ -3,6 +3,7 @@ import { after, before, test } from 'node:test';
 import { Webhook } from 'standardwebhooks';
 import { EVENT_TYPES, insertEvent } from '../../src/audit/events.ts';
 import { dispatchWebhooks } from '../../src/webhooks/dispatch.ts';
+import { assertDescribed } from '../support/events.ts';
 import { startSeller, manifestOf, type TestSeller } from '../support/gateway.ts';
 import { startReceiver, type Receiver } from '../webhooks/receiver.ts';
 import { startRestGateway, type Member, type RestGateway } from './rest-gateway.ts';
@@ -73,6 +74,8 @@ test('a rotated secret is shown once, and what is sent verifies with it and with
   for (const secret of [made.secret, rotated.body.secret]) {
     new Webhook(secret).verify(visit.body, visit.headers as Record<string, string>);
   }
+  const told = JSON.parse(visit.body) as { type: string; data: unknown };
+  assertDescribed(told.type, told.data);
 });
 
 test('a paid call is told to its buyer and its seller, and the delivery log shows it', async () => {
@@ -91,6 +94,7 @@ test('a paid call is told to its buyer and its seller, and the delivery log show
       data: Record<string, unknown>;
     };
     assert.equal(told.type, 'call.settled');
+    assertDescribed(told.type, told.data);
     assert.equal(told.data['agent_id'], agentId);
     assert.equal(told.data['charged'], '5');
     assert.equal(told.data['key_id'], buyer.keyId);

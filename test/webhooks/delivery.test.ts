@@ -68,7 +68,7 @@ test('what happened arrives signed so that an independent receiver accepts it, i
   assert.ok(isJsonObject(payload));
   assert.deepEqual(Object.keys(payload), ['type', 'timestamp', 'data']);
   assert.equal(payload['type'], 'credits.loaded');
-  assert.deepEqual(payload['data'], { amount: '12.5', top_up_id: 'top_1' });
+  assert.deepEqual(payload['data'], { amount: '12.5', top_up_id: 'top_1', currency: 'live' });
   assert.match(payload['timestamp'] as string, /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
   assert.equal(visit.headers['content-type'], 'application/json');
 

@@ -12,6 +12,7 @@ import { markDeleted, updateEndpoint, type WebhookOwner } from '../../src/webhoo
 import { fanOut } from '../../src/webhooks/fan-out.ts';
 import { moveOn, type Cursor } from '../../src/webhooks/follow-journal.ts';
 import { forgetDeliveries, KEEP_MS } from '../../src/webhooks/forget-deliveries.ts';
+import { assertDescribed } from '../support/events.ts';
 import { endCall, openWebhookWorld, type CallEnd, type WebhookWorld } from './webhook-world.ts';
 
 // Nothing is sent in these tests; the address is only kept.
@@ -155,6 +156,7 @@ test('a buyer hears how its call ended and what it cost; the seller of what was 
       },
     ],
   );
+  for (const { event_type, payload } of [...toBuyer, ...toSeller]) assertDescribed(event_type, payload.data);
   assert.notEqual(toSeller[0]?.event_id, ofCall(settled)?.event_id);
 });
 
