@@ -3,6 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { unreachable } from '../base/invariant.ts';
 import type { Log } from '../base/log.ts';
 import { formatCredits } from '../base/money.ts';
+import { Problem } from '../base/problem.ts';
 import { readStatement, type KindTotal, type StatementPart } from '../billing/statement.ts';
 import { BALANCE_KINDS } from '../ledger/transactions.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -65,11 +66,10 @@ export function billingStatementRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
   return newRoutes().openapi(show, async (c) => {
     const { month, format } = c.req.valid('query');
     const caller = c.get('caller');
-    const parts = readStatement(deps.database.db, {
-      accountId: caller.accountId,
-      month: new Date(`${month}-01T00:00:00Z`),
-      now: new Date(deps.clock.now()),
-    });
+    const now = new Date(deps.clock.now());
+    const begin = new Date(`${month}-01T00:00:00Z`);
+    if (begin > now) throw notBegun(month, now);
+    const parts = readStatement(deps.database.db, { accountId: caller.accountId, month: begin, now });
     const text = format === 'json' ? writeJson(parts, caller, month) : writeCsv(parts);
     // While nothing is sent, a database that is away is still a problem with a status of its own.
     const head = await text.next();
@@ -77,6 +77,15 @@ export function billingStatementRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     c.header('content-disposition', `attachment; filename="statement-${caller.currency}-${month}.${format}"`);
     return c.body(streamOf(head.value ?? '', text, deps.log), 200) as never;
   });
+}
+
+function notBegun(month: string, now: Date): Problem {
+  const newest = now.toISOString().slice(0, 7);
+  return new Problem(
+    'INVALID_INPUT',
+    `${month} has not begun. The newest statement is of ${newest}, which is not over.`,
+    { faults: [{ path: '/month', message: `must not be after ${newest}, this UTC month` }] },
+  );
 }
 
 /**

@@ -2,13 +2,24 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { uuidOfId } from '../base/ids.ts';
 import { formatCredits } from '../base/money.ts';
+import { Problem } from '../base/problem.ts';
 import { BY_CALLER, BY_SESSION } from '../calls/usage.ts';
 import { listOpenHolds } from '../ledger/open-holds.ts';
 import { BY_AGENT, BY_DAY, BY_KEY, listUsage, type Grouping, type Usage } from '../ledger/usage.ts';
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, refusals, signedIn } from './route.ts';
-import { amountOut, badCursor, cursorIn, moment, momentIn, pageOf, toPage, wholeNumber } from './words.ts';
+import {
+  amountOut,
+  assertInOrder,
+  badCursor,
+  cursorIn,
+  moment,
+  pageOf,
+  timesIn,
+  toPage,
+  wholeNumber,
+} from './words.ts';
 
 const GROUPINGS = {
   key: BY_KEY,
@@ -69,8 +80,7 @@ export function billingUsageRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     request: {
       query: z.strictObject({
         group_by: z.enum(GROUP_NAMES).default('agent'),
-        from: momentIn,
-        to: momentIn,
+        ...timesIn,
         limit: wholeNumber(1, 1_000, 100),
         cursor: cursorIn,
       }),
@@ -91,7 +101,8 @@ export function billingUsageRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     .openapi(usage, async (c) => {
       const { group_by: groupBy, from: asked, to, limit, cursor } = c.req.valid('query');
       const { accountId, currency } = c.get('caller');
-      const from = asked ?? thisMonth(deps.clock.now());
+      const from = asked ?? monthOf(deps.clock.now(), to);
+      assertInOrder(from, to);
       // Records are written behind the answer; only they know the session and the caller.
       await deps.calls.recorder.flushed();
       const { groups, total } = await listUsage(db, GROUPINGS[groupBy], {
@@ -153,6 +164,11 @@ function formatUsage(usage: Usage): z.infer<typeof usageOut> {
   };
 }
 
-function thisMonth(nowMs: number): Date {
-  return new Date(`${new Date(nowMs).toISOString().slice(0, 7)}-01T00:00:00Z`);
+/** The beginning of this UTC month. Which other one is meant by an end before it nobody can know. */
+function monthOf(nowMs: number, to: Date | undefined): Date {
+  const begin = new Date(`${new Date(nowMs).toISOString().slice(0, 7)}-01T00:00:00Z`);
+  if (to === undefined || begin <= to) return begin;
+  throw new Problem('INVALID_INPUT', 'Without `from` it is this UTC month, and `to` is before that.', {
+    faults: [{ path: '/from', message: 'is required where `to` is before this month' }],
+  });
 }

@@ -12,13 +12,14 @@ import { formatTransaction, transactionOut } from './transaction.ts';
 import {
   agentIdIn,
   amountOut,
+  assertInOrder,
   badCursor,
   cursorIn,
   idIn,
   listIn,
   moment,
-  momentIn,
   pageOf,
+  timesIn,
   toPage,
   wholeNumber,
 } from './words.ts';
@@ -78,8 +79,7 @@ export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     request: {
       query: z.strictObject({
         type: listIn(BALANCE_KINDS),
-        from: momentIn,
-        to: momentIn,
+        ...timesIn,
         agent: agentIdIn.optional(),
         key: idIn.optional().openapi({ example: 'key_0199f2…' }),
         format: z.enum(['json', 'csv']).optional(),
@@ -117,6 +117,7 @@ export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     })
     .openapi(transactions, async (c) => {
       const { type, from, to, agent, key, format, limit, cursor } = c.req.valid('query');
+      assertInOrder(from, to);
       if (cursor !== undefined && !/^[0-9]{1,18}$/.test(cursor)) throw badCursor();
       const rows = await listTransactions(db, {
         accountId: c.get('caller').accountId,

@@ -10,7 +10,17 @@ import { formatCsv } from './csv.ts';
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
-import { amountOut, badCursor, cursorIn, moment, momentIn, pageOf, toPage, wholeNumber } from './words.ts';
+import {
+  amountOut,
+  assertInOrder,
+  badCursor,
+  cursorIn,
+  moment,
+  pageOf,
+  timesIn,
+  toPage,
+  wholeNumber,
+} from './words.ts';
 
 const earningsOut = z
   .object({
@@ -88,8 +98,7 @@ export function earningsRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
-        from: momentIn,
-        to: momentIn,
+        ...timesIn,
         format: z.enum(['json', 'csv']).optional(),
         limit: wholeNumber(1, 1_000, 100),
         cursor: cursorIn,
@@ -127,6 +136,7 @@ export function earningsRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     })
     .openapi(calls, async (c) => {
       const { from, to, format, limit, cursor } = c.req.valid('query');
+      assertInOrder(from, to);
       if (cursor !== undefined && !/^[0-9]{1,18}$/.test(cursor)) throw badCursor();
       const { organizationId, currency } = c.get('caller');
       const rows = await listEarnedCalls(db, {

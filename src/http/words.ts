@@ -103,12 +103,35 @@ export const dayIn = z.iso
   .refine((day) => isOfOurTime(new Date(day)), YEARS_WORDS);
 
 /** A time a client sends; a date alone is the beginning of that UTC day. */
-export const momentIn = z
+const momentIn = z
   .union([z.iso.datetime({ offset: true }), z.iso.date()], { error: 'must be a date or an ISO 8601 time' })
   .transform((text) => new Date(text))
   .refine(isOfOurTime, YEARS_WORDS)
-  .optional()
-  .openapi({ type: 'string', format: 'date-time' });
+  .optional();
+
+/** Between which moments, in a query. */
+export const timesIn = {
+  from: momentIn.openapi({
+    type: 'string',
+    format: 'date-time',
+    description: 'From this moment on; a date alone is the beginning of that UTC day.',
+  }),
+  to: momentIn.openapi({
+    type: 'string',
+    format: 'date-time',
+    description: 'Up to and without this moment; not before `from`.',
+  }),
+};
+
+/** Throws where a time ends before it begins: nothing is ever in it, and an empty answer would not say why. */
+export function assertInOrder(from: Date | undefined, to: Date | undefined): void {
+  if (from === undefined || to === undefined || from <= to) return;
+  throw new Problem(
+    'INVALID_INPUT',
+    `The time ends at ${to.toISOString()}, before it begins at ${from.toISOString()}. Exchange \`from\` and \`to\`.`,
+    { faults: [{ path: '/to', message: 'must not be before `from`' }] },
+  );
+}
 
 /** One or more of some words: `x=a&x=b` or `x=a,b`. */
 export function listIn<const Words extends readonly string[]>(words: Words) {

@@ -238,6 +238,20 @@ test('usage of a time is of that time alone, page by page', async () => {
   assert.equal((await read(member, 'usage')).total.calls, 0, 'without a time it is this month');
 });
 
+test('a time that ends before it begins is refused, and an empty one has nothing in it', async () => {
+  const member = await withHistory();
+  const ask = (path: string) => rest.send('GET', `/v1/billing/${path}`, { key: member.key });
+  for (const path of ['transactions', 'usage', 'earnings/calls']) {
+    const { status, body } = await ask(`${path}?from=2026-08-02&to=2026-08-01T23:59:59Z`);
+    assert.deepEqual([status, body.code, body.faults[0].path], [400, 'INVALID_INPUT', '/to'], path);
+    assert.match(body.detail, /Exchange `from` and `to`/);
+    const empty = await ask(`${path}?from=2026-08-02&to=2026-08-02`);
+    assert.deepEqual([empty.status, empty.body.items], [200, []], path);
+  }
+  const { status, body } = await ask('usage?to=2020-01-01');
+  assert.deepEqual([status, body.faults[0].path], [400, '/from'], 'without `from` it is this month');
+});
+
 test('movements are found by type, time, agent and key, newest first', async () => {
   const member = await withHistory();
   const credits = async (query: string): Promise<string[]> =>

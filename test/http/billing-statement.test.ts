@@ -142,6 +142,19 @@ for (const [query, place] of [
   });
 }
 
+for (const format of ['json', 'csv']) {
+  test(`there is no statement of a month that has not begun, as ${format}`, async () => {
+    const { key } = await rest.newMember('0');
+    const now = new Date();
+    const next = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1)).toISOString().slice(0, 7);
+    const { status, body } = await rest.send('GET', `/v1/billing/statement?month=${next}&format=${format}`, {
+      key,
+    });
+    assert.deepEqual([status, body.code, body.faults[0].path], [400, 'INVALID_INPUT', '/month']);
+    assert.ok(body.detail.includes(now.toISOString().slice(0, 7)), 'which one there is');
+  });
+}
+
 const LONG = Array.from({ length: 9_000 }, (_, index) =>
   move(new Date(Date.parse('2026-08-01T00:00:00Z') + index * 1_000).toISOString(), 'grant', 1_000_000n),
 );
