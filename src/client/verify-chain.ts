@@ -1,4 +1,4 @@
-import { assertProven } from './not-verified.ts';
+import { assertProven, NotVerified } from './not-verified.ts';
 import type { ProvenReceipt } from './verify-receipt.ts';
 
 /** Where a chain is known to end, or to have been at some time. */
@@ -15,15 +15,21 @@ const NOTHING_BEFORE = '0'.repeat(64);
  */
 export function verifyChain(proven: readonly ProvenReceipt[], ends: readonly KnownEnd[] = []): void {
   let before: ProvenReceipt | undefined;
+  const places = new Map(proven.map(({ receipt }, index) => [receipt.seq, index + 1]));
   for (const each of proven) {
-    assertFollows(each, before);
+    assertFollows(each, before, places);
     before = each;
   }
   assertProven(before, 'There is no receipt, so there is no chain.');
   for (const end of ends) assertReaches(proven, before, end);
 }
 
-function assertFollows({ receipt }: ProvenReceipt, before: ProvenReceipt | undefined): void {
+/** `places`: where each number stands, the first in place 1. */
+function assertFollows(
+  { receipt }: ProvenReceipt,
+  before: ProvenReceipt | undefined,
+  places: ReadonlyMap<number, number>,
+): void {
   const { organization_id, currency, seq, call_id, prev } = receipt;
   const expected = (before?.receipt.seq ?? 0) + 1;
   assertProven(
@@ -33,19 +39,33 @@ function assertFollows({ receipt }: ProvenReceipt, before: ProvenReceipt | undef
   );
   assertProven(
     seq >= expected,
-    `The chain has receipt ${seq} (${call_id}) where ${expected} is due: out of order, or twice.`,
+    `The chain has number ${seq} twice: again (${call_id}) where ${expected} is due.`,
   );
+  // What is due and stands somewhere else is not missing.
+  const place = places.get(expected);
   assertProven(
-    seq === expected,
-    seq === expected + 1
-      ? `Receipt ${expected} of the chain is missing.`
-      : `Receipts ${expected} to ${seq - 1} of the chain are missing.`,
+    seq === expected || place === undefined,
+    `The receipts are out of order: in place ${expected} stands number ${seq} (${call_id}), and number ${expected} in place ${place}. Sort them by seq, from 1 on.`,
   );
+  if (seq !== expected) throw missing(expected, places);
   assertProven(
     prev === (before?.hash ?? NOTHING_BEFORE),
     before
       ? `Receipt ${seq} (${call_id}) does not follow the receipt before it: the chain was forked.`
       : `Receipt 1 (${call_id}) names one before it.`,
+  );
+}
+
+/** Everything from `first` up to the next number there is. */
+function missing(first: number, places: ReadonlyMap<number, number>): NotVerified {
+  const next = [...places.keys()].reduce(
+    (least, number) => (number > first ? Math.min(least, number) : least),
+    Infinity,
+  );
+  return new NotVerified(
+    next === first + 1
+      ? `Receipt ${first} of the chain is missing.`
+      : `Receipts ${first} to ${next - 1} of the chain are missing.`,
   );
 }
 

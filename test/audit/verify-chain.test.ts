@@ -48,7 +48,21 @@ test('a chain with any two receipts changed over, or one twice, is refused', () 
       assert.throws(() => verifyChain(chain.toSpliced(one, 0, receipt)), `${other} once more at ${one}`);
     }
   }
-  assert.throws(() => verifyChain([...chain, chain.at(-1)!]), /out of order, or twice/);
+  assert.throws(() => verifyChain([...chain, chain.at(-1)!]), /has number 8 twice: again .* where 9 is due/);
+});
+
+test('receipts that are all there in another order are said to be out of order, and which', () => {
+  const of = (...numbers: number[]): ProvenReceipt[] => numbers.map((seq) => chain[seq - 1]!);
+  for (const [list, words] of [
+    [chain.toReversed(), /out of order: in place 1 stands number 8 \(call_.*\), and number 1 in place 8\./],
+    [of(1, 3, 2, 4), /out of order: in place 2 stands number 3 \(call_.*\), and number 2 in place 3\./],
+    [of(2, 3, 1), /out of order: in place 1 stands number 2 \(call_.*\), and number 1 in place 3\./],
+    [of(1, 5, 4), /^Receipts 2 to 3 of the chain are missing\.$/],
+    [of(1, 4, 3), /^Receipt 2 of the chain is missing\.$/],
+    [of(3, 2), /^Receipt 1 of the chain is missing\.$/],
+  ] as const) {
+    assert.throws(() => verifyChain(list), { name: 'NotVerified', message: words });
+  }
 });
 
 test('a receipt of another organization or currency does not fit into a chain', () => {

@@ -130,7 +130,8 @@ test('a whole chain is accepted; one with a receipt removed, moved, twice or cut
   const [a = '', b = '', c = '', d = ''] = lines;
   for (const [name, broken, why] of [
     ['removed', [a, c, d], /Receipt 2 of the chain is missing/],
-    ['moved', [a, c, b, d], /Receipt 2 of the chain is missing/],
+    ['moved', [a, c, b, d], /in place 2 stands number 3 .* and number 2 in place 3/],
+    ['reversed', [d, c, b, a], /out of order: in place 1 stands number 4 .* and number 1 in place 4/],
     ['twice', [a, b, b, c, d], /where 3 is due/],
     ['beheaded', [b, c, d], /Receipt 1 of the chain is missing/],
   ] as const) {
