@@ -43,7 +43,8 @@ export function billingStatementRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags: ['billing'],
     summary: 'The statement of a month: opening, every movement, totals by type, closing',
     description:
-      'Months are UTC. Opening plus totals is the closing, and both agree with the journal to the micro-credit. Of any length: it is sent while it is read, and an answer that breaks off is not complete (JSON that does not end, CSV without its closing line).',
+      'Months are UTC. Opening plus totals is the closing, and both agree with the journal to the micro-credit. Of any length: it is sent while it is read, and an answer that breaks off is not complete (JSON that does not end, CSV without its closing row). ' +
+      'In CSV the column `row` says what a row is: `opening_balance`, `movement`, `total` (of one type: how many, and their sum) or `closing_balance`. The column `credits` has the movements alone, so it adds up to the change of the month.',
     ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
@@ -164,6 +165,7 @@ async function* writeJson(
 }
 
 const CSV_COLUMNS = [
+  'row',
   'created_at',
   'type',
   'id',
@@ -173,9 +175,15 @@ const CSV_COLUMNS = [
   'description',
   'credits',
   'balance',
+  'count',
+  'total',
+  'final',
 ] as const;
 
-/** Only movements have something in the column `credits`, so that its sum is the change of the month. */
+/**
+ * Every row says what it is, and every figure has a column of its own: nothing is to be read out of words. Only
+ * movements have something in the column `credits`, so that its sum is the change of the month.
+ */
 async function* writeCsv(parts: AsyncGenerator<StatementPart>): AsyncGenerator<string> {
   const row = (cells: Partial<Record<(typeof CSV_COLUMNS)[number], string | null>>): string[] =>
     CSV_COLUMNS.map((column) => cells[column] ?? '');
@@ -186,8 +194,8 @@ async function* writeCsv(parts: AsyncGenerator<StatementPart>): AsyncGenerator<s
         to = part.to.toISOString();
         yield formatCsv(CSV_COLUMNS, [
           row({
+            row: 'opening_balance',
             created_at: part.from.toISOString(),
-            type: 'opening_balance',
             balance: formatCredits(part.balanceMicros),
           }),
         ]);
@@ -195,7 +203,7 @@ async function* writeCsv(parts: AsyncGenerator<StatementPart>): AsyncGenerator<s
       case 'lines':
         yield formatCsvRows(
           part.lines.map((line) =>
-            row({ ...formatTransaction(line), balance: formatCredits(line.balanceMicros) }),
+            row({ row: 'movement', ...formatTransaction(line), balance: formatCredits(line.balanceMicros) }),
           ),
         );
         break;
@@ -203,16 +211,18 @@ async function* writeCsv(parts: AsyncGenerator<StatementPart>): AsyncGenerator<s
         yield formatCsvRows([
           ...part.totals.map((total) =>
             row({
+              row: 'total',
               created_at: to,
-              type: `total_${total.kind}`,
-              description: `${total.count} movements, ${formatCredits(total.changeMicros)} credits`,
+              type: total.kind,
+              count: String(total.count),
+              total: formatCredits(total.changeMicros),
             }),
           ),
           row({
+            row: 'closing_balance',
             created_at: to,
-            type: 'closing_balance',
-            description: part.isFinal ? '' : 'The month may still get movements',
             balance: formatCredits(part.balanceMicros),
+            final: String(part.isFinal),
           }),
         ]);
         break;

@@ -74,22 +74,58 @@ test('a statement says what there was, what happened, and what there is, exactly
   ]);
 });
 
-test('as CSV the credits of a statement add up to its change', async () => {
+type Row = Record<string, string>;
+
+/** Signed credits as the text of a cell, in micro-credits. */
+function micros(cell = ''): bigint {
+  assert.match(cell, /^-?[0-9]+(\.[0-9]{1,6})?$/);
+  const [whole = '0', fraction = ''] = cell.replace('-', '').split('.');
+  const size = BigInt(whole) * 1_000_000n + BigInt(fraction.padEnd(6, '0'));
+  return cell.startsWith('-') ? -size : size;
+}
+
+const sumOf = (rows: Row[], column: string): bigint =>
+  rows.reduce((sum, row) => sum + micros(row[column] === '' ? '0' : row[column]), 0n);
+
+test('as CSV every row says what it is, and every figure has a column of its own', async () => {
   const member = await rest.newMember('0');
   await insertMovements(member, MOVEMENTS);
   const { text, headers } = await rest.send('GET', path('csv'), { key: member.key });
   assert.match(headers.get('content-type') ?? '', /^text\/csv/);
-  const rows: Record<string, string>[] = parse(text, { columns: true });
-  const micros = (cell = ''): bigint => {
-    const [whole = '0', fraction = ''] = cell.replace('-', '').split('.');
-    const size = BigInt(whole) * 1_000_000n + BigInt(fraction.padEnd(6, '0'));
-    return cell.startsWith('-') ? -size : size;
-  };
-  const change = rows.reduce((sum, row) => sum + micros(row['credits'] || '0'), 0n);
-  const [opening, closing] = [rows[0], rows.at(-1)];
-  assert.deepEqual([opening?.['type'], closing?.['type']], ['opening_balance', 'closing_balance']);
-  assert.equal(micros(opening?.['balance']) + change, micros(closing?.['balance']));
-  assert.equal(rows.filter((row) => row['type']?.startsWith('total_')).length, 4);
+  const rows: Row[] = parse(text, { columns: true });
+  const { body } = await rest.send('GET', path('json'), { key: member.key });
+  const of = (row: string): Row[] => rows.filter((each) => each['row'] === row);
+  assert.deepEqual(
+    rows.map(({ row }) => row),
+    ['opening_balance', ...Array(4).fill('movement'), ...Array(4).fill('total'), 'closing_balance'],
+  );
+  assert.deepEqual(
+    of('movement').map(({ type, id, credits, balance }) => ({ type, id, credits, balance })),
+    body.movements.map(({ type, id, credits, balance }: Row) => ({ type, id, credits, balance })),
+  );
+  assert.deepEqual(
+    of('total').map(({ type, count, total }) => ({ type, count: Number(count), credits: total })),
+    body.totals,
+  );
+  const [opening, closing] = [of('opening_balance')[0], of('closing_balance')[0]];
+  assert.deepEqual(
+    [opening?.['balance'], closing?.['balance'], closing?.['final']],
+    [body.opening_balance, body.closing_balance, 'true'],
+  );
+  // Whoever adds up a column without looking at the rows gets the change of the month, and not twice.
+  assert.equal(sumOf(rows, 'credits'), micros(body.closing_balance) - micros(body.opening_balance));
+  assert.equal(sumOf(rows, 'total'), sumOf(rows, 'credits'));
+  for (const row of rows.filter((each) => each['row'] !== 'movement')) assert.equal(row['description'], '');
+});
+
+test('as CSV the current month says that it may still get movements', async () => {
+  const member = await rest.newMember('25');
+  const month = new Date().toISOString().slice(0, 7);
+  const { text } = await rest.send('GET', `/v1/billing/statement?month=${month}&format=csv`, {
+    key: member.key,
+  });
+  const rows: Row[] = parse(text, { columns: true });
+  assert.deepEqual([rows.at(-1)?.['final'], rows.at(-1)?.['balance']], ['false', '25']);
 });
 
 test('an agent or key that is named like a formula does not run in the statement', async () => {
