@@ -74,16 +74,12 @@ export async function openDispute(
     // Above this line nothing has moved. Below, the dispute and what it does are one commit.
     const opened = await insertDispute(tx, { claim: wanted, call, claimant, verdict, now });
     await setAside(tx, opened, call, verdict);
-    for (const organizationId of new Set([opened.buyerId, opened.sellerId])) {
-      const { currency } = opened;
-      await insertEvent(tx, {
-        organizationId,
-        currency,
-        type: 'dispute.opened',
-        data: formatDispute(opened),
-      });
+    if (verdict.kind === 'ask seller') {
+      await tellOpened(tx, opened);
+      return { dispute: opened, isNew: true };
     }
-    if (verdict.kind === 'ask seller') return { dispute: opened, isNew: true };
+    // Told as resolved alone: both would bear the same time and could come in any order, and an opening that is
+    // the last word looks like a claim that waits for its seller.
     const refundedMicros = verdict.kind === 'refund' ? verdict.refundedMicros : 0n;
     const { explanation } = verdict;
     const decision = { decidedBy: 'ledger', refundedMicros, explanation, now } as const;
@@ -205,6 +201,14 @@ async function setAside(tx: Tx, dispute: Dispute, call: ChargedCall, verdict: Ve
     amountMicros,
     subject: dispute.callId,
   });
+}
+
+async function tellOpened(tx: Tx, dispute: Dispute): Promise<void> {
+  const { currency } = dispute;
+  for (const organizationId of new Set([dispute.buyerId, dispute.sellerId])) {
+    const data = formatDispute(dispute);
+    await insertEvent(tx, { organizationId, currency, type: 'dispute.opened', data });
+  }
 }
 
 function assertSameClaim(known: Dispute, wanted: Claim & { claimedMicros: bigint }): Dispute {

@@ -74,11 +74,12 @@ export const WEBHOOK_EVENTS = {
     }),
   },
   'dispute.opened': {
-    summary: 'A buyer disputes a call, told to both sides',
+    summary: 'A claim waits for its seller; both sides are told',
     data: disputeOut,
   },
   'dispute.resolved': {
-    summary: 'A dispute was decided, told to both sides',
+    summary:
+      'A dispute was decided, for good; both sides are told. Of one that the ledger decides at once this is all that is sent',
     data: disputeOut,
   },
   'payout.paid': { summary: 'A payout is with your Stripe account', data: z.object(ofPayout) },

@@ -531,12 +531,24 @@ test('a second charge for the same answer to the same question is refunded at on
   const kept = await open({ parties, callId: first, reason: 'duplicate' });
   assert.deepEqual([kept.status, kept.refunded], ['rejected', '0']);
   await assertBooks(parties, { balance: 990n * CREDIT, earnings: 9_700_000n, disputed: 0n, payable: 0n });
-  assert.deepEqual(typesOf(await sales.eventsOf(parties.sellerId)).sort(), [
-    'dispute.opened',
-    'dispute.opened',
-    'dispute.resolved',
-    'dispute.resolved',
-  ]);
+});
+
+test('what the ledger decides at once is told once to each side, as resolved', async () => {
+  const parties = await sales.newParties();
+  const first = await sales.sell(parties, { input: 'same' });
+  const second = await sales.sell(parties, { input: 'same' });
+  const refunded = await open({ parties, callId: second, reason: 'duplicate' });
+  const rejected = await open({ parties, callId: first, reason: 'duplicate' });
+  assert.deepEqual([refunded.status, rejected.status], ['refunded', 'rejected']);
+  for (const each of [parties.buyer.organizationId, parties.sellerId]) {
+    assert.deepEqual(
+      (await sales.eventsOf(each)).map(({ type, data }) => [type, data['dispute_id'], data['status']]),
+      [
+        ['dispute.resolved', refunded.dispute_id, 'refunded'],
+        ['dispute.resolved', rejected.dispute_id, 'rejected'],
+      ],
+    );
+  }
 });
 
 const NO_DUPLICATES: [what: string, first: object, second: object][] = [
