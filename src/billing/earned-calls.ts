@@ -8,8 +8,8 @@ import { disputes, earningReleases } from './tables.ts';
 
 export const EARNED_STATES = ['pending', 'available', 'disputed', 'reversed'] as const;
 /**
- * Where the proceeds of one call are: `pending` while its buyer may dispute it, `disputed` while somebody has to
- * decide that, `reversed` when all or some went back, else `available` (or paid out since).
+ * Where the proceeds of one call are, less what is in dispute or went back: `pending` while its buyer may dispute
+ * it, else `available` (or paid out since). `disputed` or `reversed` where that is all of them.
  */
 export type EarnedState = (typeof EARNED_STATES)[number];
 
@@ -25,8 +25,10 @@ export type EarnedCall = {
   proceedsMicros: bigint;
   /** Of the proceeds, what went back to the buyer. */
   reversedMicros: bigint;
+  /** Of the proceeds, what is set aside until a dispute is decided. */
+  inDisputeMicros: bigint;
   state: EarnedState;
-  /** When it becomes or became available; undefined where a dispute decides, or decided, that. */
+  /** When the rest becomes or became available; undefined where there is none. */
   releaseAt: Date | undefined;
 };
 
@@ -48,12 +50,8 @@ export async function listEarnedCalls(db: Db, page: EarnedPage): Promise<EarnedC
   if (account === undefined) return [];
   const { rows } = await db.execute<Row>(sql`
     SELECT j.seq, j.id, j.agent_id, j.created_at, j.amount, j.fee, coalesce(r.amount, 0)::bigint AS reversed,
-      CASE
-        WHEN d.status = 'open' THEN 'disputed'
-        WHEN r.amount > 0 THEN 'reversed'
-        WHEN j.created_at <= e.released_through THEN 'available'
-        ELSE 'pending' END AS state,
-      d.status IS NULL OR d.status = 'rejected' AS is_by_date
+      CASE WHEN d.status = 'open' THEN d.claimed_micros - d.claimed_fee_micros ELSE 0 END::bigint AS in_dispute,
+      coalesce(j.created_at <= e.released_through, false) AS is_released
     FROM ${ledgerJournal} j
     LEFT JOIN ${earningReleases} e ON e.account_id = j.credit
     LEFT JOIN ${disputes} d ON d.call_id = j.id
@@ -65,6 +63,12 @@ export async function listEarnedCalls(db: Db, page: EarnedPage): Promise<EarnedC
   return rows.map((row) => {
     const settledAt = new Date(row.created_at);
     const [priceMicros, feeMicros] = [BigInt(row.amount), BigInt(row.fee)];
+    const amounts = {
+      proceedsMicros: priceMicros - feeMicros,
+      reversedMicros: BigInt(row.reversed),
+      inDisputeMicros: BigInt(row.in_dispute),
+    };
+    const state = stateOf(amounts, row.is_released);
     return {
       seq: BigInt(row.seq),
       callUuid: row.id,
@@ -72,12 +76,21 @@ export async function listEarnedCalls(db: Db, page: EarnedPage): Promise<EarnedC
       settledAt,
       priceMicros,
       feeMicros,
-      proceedsMicros: priceMicros - feeMicros,
-      reversedMicros: BigInt(row.reversed),
-      state: row.state,
-      releaseAt: row.is_by_date ? disputableUntil(settledAt) : undefined,
+      ...amounts,
+      state,
+      releaseAt: state === 'disputed' || state === 'reversed' ? undefined : disputableUntil(settledAt),
     };
   });
+}
+
+function stateOf(
+  of: Pick<EarnedCall, 'proceedsMicros' | 'reversedMicros' | 'inDisputeMicros'>,
+  isReleased: boolean,
+): EarnedState {
+  const hasRest = of.reversedMicros + of.inDisputeMicros < of.proceedsMicros;
+  if (!hasRest && of.inDisputeMicros > 0n) return 'disputed';
+  if (!hasRest && of.reversedMicros > 0n) return 'reversed';
+  return isReleased ? 'available' : 'pending';
 }
 
 const LAST_SEQ = 9_223_372_036_854_775_807n;
@@ -90,6 +103,6 @@ type Row = {
   amount: string;
   fee: string;
   reversed: string;
-  state: EarnedState;
-  is_by_date: boolean;
+  in_dispute: string;
+  is_released: boolean;
 };

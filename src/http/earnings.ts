@@ -50,10 +50,16 @@ const earnedCallOut = z
     fee: amountOut,
     proceeds: amountOut.openapi({ description: 'Price less fee.' }),
     reversed: amountOut.openapi({ description: 'Of the proceeds, what went back to the buyer.' }),
-    state: z.enum(EARNED_STATES).openapi({ description: '`available` also when it was paid out since.' }),
+    in_dispute: amountOut.openapi({
+      description: 'Of the proceeds, what is set aside until a dispute is decided.',
+    }),
+    state: z.enum(EARNED_STATES).openapi({
+      description:
+        'Where the proceeds are, less `reversed` and `in_dispute`; `available` also when paid out since. `disputed` and `reversed`: that is all of them.',
+    }),
     release_at: moment
       .nullable()
-      .openapi({ description: 'When it becomes or became available; null where a dispute decides that.' }),
+      .openapi({ description: 'When the rest becomes or became available; null where there is none.' }),
     over_reported: z.boolean().openapi({
       description: 'The agent reported more use than its most can pay for; the price was cut to that.',
     }),
@@ -71,6 +77,7 @@ const CSV_COLUMNS = [
   'fee',
   'proceeds',
   'reversed',
+  'in_dispute',
   'state',
   'release_at',
   'over_reported',
@@ -188,6 +195,7 @@ function formatEarnedCall(row: EarnedCall, isOverReported: boolean): EarnedCallB
     fee: formatCredits(row.feeMicros),
     proceeds: formatCredits(row.proceedsMicros),
     reversed: formatCredits(row.reversedMicros),
+    in_dispute: formatCredits(row.inDisputeMicros),
     state: row.state,
     release_at: row.releaseAt?.toISOString() ?? null,
     over_reported: isOverReported,

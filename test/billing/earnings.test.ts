@@ -6,7 +6,7 @@ import { answerDispute } from '../../src/billing/answer-dispute.ts';
 import type { BillingDeps } from '../../src/billing/deps.ts';
 import { DISPUTE_WINDOW_MS } from '../../src/billing/dispute-window.ts';
 import { formatDispute } from '../../src/billing/disputes.ts';
-import { listEarnedCalls } from '../../src/billing/earned-calls.ts';
+import { listEarnedCalls, type EarnedCall } from '../../src/billing/earned-calls.ts';
 import { getEarnings, releaseEarnings, type Earnings } from '../../src/billing/earnings.ts';
 import { openDispute } from '../../src/billing/open-dispute.ts';
 import { CREDIT, openSales, type Parties, type Sales } from './sales.ts';
@@ -267,7 +267,9 @@ test('the statement says of every call what it brought, where that is, and its s
   const old = await sales.sell(parties);
   const mark = Date.now() + 1;
   await passed(mark);
-  const [pending, disputed, refunded, rejected] = [
+  const [pending, disputed, refunded, rejected, partClaimed, partRefunded] = [
+    await sales.sell(parties),
+    await sales.sell(parties),
     await sales.sell(parties),
     await sales.sell(parties),
     await sales.sell(parties),
@@ -276,6 +278,11 @@ test('the statement says of every call what it brought, where that is, and its s
   await dispute(parties, disputed);
   await answer(parties, idOf((await dispute(parties, refunded)).dispute).disputeId, 'refund');
   await answer(parties, idOf((await dispute(parties, rejected)).dispute).disputeId, 'reject');
+  await dispute(parties, partClaimed, 4n * CREDIT);
+  const part = await dispute(parties, partRefunded, 1n * CREDIT);
+  await answer(parties, idOf(part.dispute).disputeId, 'refund');
+  // Claimed in part, and then released: what was claimed is not.
+  await dispute(parties, old, 3n * CREDIT);
   await releaseEarnings(whenSettledBefore(mark));
 
   const page = {
@@ -288,10 +295,21 @@ test('the statement says of every call what it brought, where that is, and its s
   const states = new Map(calls.map((each) => [each.callUuid.replaceAll('-', ''), each]));
   const stateOf = (callId: string) => states.get(callId.slice('call_'.length));
   assert.deepEqual(
-    [old, pending, disputed, refunded, rejected].map((callId) => stateOf(callId)?.state),
-    ['available', 'pending', 'disputed', 'reversed', 'pending'],
+    [old, pending, disputed, refunded, rejected, partClaimed, partRefunded].map((callId) => {
+      const { state, inDisputeMicros, reversedMicros } = stateOf(callId) ?? {};
+      return [state, inDisputeMicros, reversedMicros];
+    }),
+    [
+      ['available', 2_910_000n, 0n],
+      ['pending', 0n, 0n],
+      ['disputed', 9_700_000n, 0n],
+      ['reversed', 0n, 9_700_000n],
+      ['pending', 0n, 0n],
+      ['pending', 3_880_000n, 0n],
+      ['pending', 0n, 970_000n],
+    ],
   );
-  for (const callId of [pending, rejected]) {
+  for (const callId of [old, pending, rejected, partClaimed, partRefunded]) {
     assert.equal(stateOf(callId)?.releaseAt?.getTime(), (await settledAt(callId)) + WEEK_MS);
   }
   assert.deepEqual(
@@ -300,13 +318,19 @@ test('the statement says of every call what it brought, where that is, and its s
   );
   for (const each of calls) assert.equal(each.proceedsMicros + each.feeMicros, each.priceMicros);
 
-  const sum = (state: string) =>
+  const restOf = (each: EarnedCall) => each.proceedsMicros - each.inDisputeMicros - each.reversedMicros;
+  const sum = (of: (each: EarnedCall) => bigint, state?: string) =>
     calls
-      .filter((each) => each.state === state)
-      .reduce((total, { proceedsMicros }) => total + proceedsMicros, 0n);
+      .filter((each) => state === undefined || each.state === state)
+      .reduce((total, each) => total + of(each), 0n);
   const earnings = await earningsOf(parties);
   assert.deepEqual(
-    [sum('available'), sum('pending'), sum('disputed'), sum('reversed')],
+    [
+      sum(restOf, 'available'),
+      sum(restOf, 'pending'),
+      sum(({ inDisputeMicros }) => inDisputeMicros),
+      sum(({ reversedMicros }) => reversedMicros),
+    ],
     [earnings.availableMicros, earnings.pendingMicros, earnings.inDisputeMicros, earnings.reversedMicros],
   );
 

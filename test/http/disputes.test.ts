@@ -62,6 +62,14 @@ test('a claim goes to the seller, whose answer gives the credits back; call and 
   assert.ok(!listed.text.includes(buyer.organizationId), 'the seller is not told who bought');
   const shown = await rest.send('GET', `/v1/calls/${call_id}`, { key: buyer.key });
   assert.deepEqual(shown.body.dispute, { dispute_id, status: 'open', claimed: '4', refunded: null });
+  const earned = async () => {
+    const { body } = await rest.send('GET', '/v1/billing/earnings/calls?limit=1', { key: seller.key });
+    const [{ proceeds, reversed, in_dispute, state, release_at, settled_at }] = body.items;
+    assert.equal(Date.parse(release_at) - Date.parse(settled_at), 7 * 24 * 3_600_000);
+    return { proceeds, reversed, in_dispute, state };
+  };
+  const call = { proceeds: '4.85', state: 'pending' };
+  assert.deepEqual(await earned(), { ...call, in_dispute: '3.88', reversed: '0' }, 'of five credits four');
 
   const decided = await answer(seller, dispute_id, {
     decision: 'partial',
@@ -70,6 +78,7 @@ test('a claim goes to the seller, whose answer gives the credits back; call and 
   });
   assert.equal(decided.status, 200);
   assert.deepEqual([decided.body.refunded, decided.body.decided_by], ['2.5', 'seller']);
+  assert.deepEqual(await earned(), { ...call, in_dispute: '0', reversed: '2.425' });
   assert.equal(await creditsOf(buyer), '97.5');
   const seen = await rest.send('GET', `/v1/billing/disputes/${dispute_id}`, { key: buyer.key });
   assert.deepEqual(seen.body, decided.body);

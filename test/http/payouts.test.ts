@@ -138,7 +138,7 @@ test('the statement of calls is the same in JSON and in CSV, page by page', asyn
   const [head, row] = csv.text.split('\r\n');
   assert.equal(
     head,
-    'call_id,agent_id,settled_at,price,fee,proceeds,reversed,state,release_at,over_reported',
+    'call_id,agent_id,settled_at,price,fee,proceeds,reversed,in_dispute,state,release_at,over_reported',
   );
   assert.equal(row, Object.values(body.items[0]).join(','));
   assert.equal((await rest.send('GET', '/v1/billing/earnings/calls?cursor=x', { key })).status, 400);
