@@ -19,13 +19,16 @@ const capIn = amountIn
   .transform((micros) => micros ?? undefined)
   .openapi({ type: ['string', 'null'], example: '500', description: 'Credits; absent or null: no limit.' });
 const windowCapsIn = { cap_day: capIn, cap_month: capIn, cap_total: capIn };
-const used = amountOut.nullable();
+const used = amountOut.nullable().openapi({
+  description:
+    'Spent or set aside. Null until the first cap is set: calls that nobody limits are not slowed down by counting them, and `/v1/billing/usage` adds up what they cost. The first cap begins with what was spent before it.',
+});
 
 const standingOut = {
   cap_day: amountOut.nullable(),
   cap_month: amountOut.nullable(),
   cap_total: amountOut.nullable(),
-  used_day: used.openapi({ description: 'Spent or set aside; null while nothing has to be counted.' }),
+  used_day: used,
   used_month: used,
   used_total: used,
 };

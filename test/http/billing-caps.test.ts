@@ -54,9 +54,10 @@ test('a budget binds every key of the organization together, and tells what is u
   });
 });
 
-test('the first budget begins with what was spent before it', async () => {
+test('nothing is counted before there is a budget, and the first one begins with what was spent before it', async () => {
   const member = await newMember();
   await invoke(member);
+  assert.deepEqual(await read(member, 'budget'), { currency: 'live', ...NO_CAPS, ...UNCOUNTED });
   const { body } = await put(member, 'budget', { cap_month: '9.999999' });
   assert.deepEqual(body, { currency: 'live', ...NO_CAPS, cap_month: '9.999999', ...used('5') });
   assert.equal((await invoke(member)).body.code, 'BUDGET_EXCEEDED');
