@@ -48,6 +48,9 @@ const webhookWithSecret = webhookOut
 export type WebhookBody = z.infer<typeof webhookOut>;
 export type WebhookWithSecretBody = z.infer<typeof webhookWithSecret>;
 
+const OPERATOR_MAY_ALLOW =
+  'The operator of this gateway can allow http and private addresses with SENTINEL_ALLOW_PRIVATE_ENDPOINTS=true.';
+
 /** Where an organization is told what happened to it, signed as Standard Webhooks says. */
 export function webhookRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
   const { db } = deps.database;
@@ -140,9 +143,11 @@ export function webhookRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
   });
 
   async function checkUrl(url: string): Promise<void> {
-    const reason = await deps.webhooks.sender.check(url);
-    if (reason === undefined) return;
-    throw new Problem('INVALID_INPUT', `Nothing can be sent to this URL: it ${reason}.`, {
+    const refused = await deps.webhooks.sender.check(url);
+    if (!refused) return;
+    const { reason, operatorMayAllow } = refused;
+    const hint = operatorMayAllow ? ` ${OPERATOR_MAY_ALLOW}` : '';
+    throw new Problem('INVALID_INPUT', `Nothing can be sent to this URL: it ${reason}.${hint}`, {
       faults: [{ path: '/url', message: reason }],
     });
   }

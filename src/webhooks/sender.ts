@@ -21,11 +21,14 @@ export type Attempt = {
   answer: string | null;
 };
 
+/** `reason` follows the URL. Some of what is refused is the operator's to allow. */
+export type Refusal = { reason: string; operatorMayAllow: boolean };
+
 /** Speaks to the receivers of webhooks, through the guard that agents are called through. */
 export type Sender = {
   timeoutMs: number;
-  /** Why nothing may be sent to this URL, in words that follow it. Looks its host up. */
-  check(url: string): Promise<string | undefined>;
+  /** Why nothing may be sent to this URL. Looks its host up. */
+  check(url: string): Promise<Refusal | undefined>;
   /** Never throws for what a receiver does. Only 2xx is acceptance; no redirect is followed. */
   send(url: string, headers: Record<string, string>, body: string): Promise<Attempt>;
   /** Ends what is under way. */
@@ -37,6 +40,11 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_BYTES = 1_024;
 /** The status says all; how long we wait for a receiver to end its sentence. */
 const ANSWER_MS = 1_000;
+const LEADS_ASIDE: Refusal = {
+  reason: 'must not lead to an address that is not public',
+  operatorMayAllow: true,
+};
+const NOT_FOUND: Refusal = { reason: 'has a host name that cannot be found', operatorMayAllow: false };
 const HEADERS = {
   'content-type': 'application/json',
   accept: '*/*',
@@ -55,16 +63,19 @@ export function createSender(options: SenderOptions): Sender {
   });
   const lookup = guardLookup(options.resolve);
 
-  async function check(text: string): Promise<string | undefined> {
+  async function check(text: string): Promise<Refusal | undefined> {
     const verdict = checkEndpointUrl(text, options);
-    if (verdict.kind === 'refused') return verdict.reason;
+    if (verdict.kind === 'refused') {
+      const allowed = checkEndpointUrl(text, { allowEndpoint: () => true });
+      return { reason: verdict.reason, operatorMayAllow: allowed.kind === 'ok' };
+    }
     const { hostname } = verdict.url;
     if (options.allowEndpoint?.(verdict.url) || isIP(hostname.replace(/^\[|\]$/g, '')) !== 0)
       return undefined;
     return new Promise((resolve) => {
       lookup(hostname, { all: true }, (error) => {
-        if (error?.code === ADDRESS_REFUSED) resolve('must not lead to an address that is not public');
-        else if (error?.code === 'ENOTFOUND') resolve('has a host name that cannot be found');
+        if (error?.code === ADDRESS_REFUSED) resolve(LEADS_ASIDE);
+        else if (error?.code === 'ENOTFOUND') resolve(NOT_FOUND);
         // A resolver that is out of order says nothing about the URL, and every delivery asks again.
         else resolve(undefined);
       });

@@ -166,6 +166,16 @@ test('a URL nothing may be sent to, an unknown event and an unknown member are r
     assert.equal(answer.body.faults[0].path, path);
     assert.match(answer.body.faults[0].message, message);
   }
+  const detailOf = async (url: string): Promise<string> =>
+    (await send(member, 'POST', '/v1/webhooks', { url })).body.detail;
+  const variable = /The operator .* SENTINEL_ALLOW_PRIVATE_ENDPOINTS=true/;
+  for (const url of ['http://example.com/', 'https://10.0.0.1/', 'https://localhost/']) {
+    assert.match(await detailOf(url), variable, url);
+  }
+  // What no operator can allow does not send anybody to one.
+  for (const url of ['ftp://example.com/', 'https://me:too@10.0.0.1/', 'example.com']) {
+    assert.doesNotMatch(await detailOf(url), /SENTINEL/, url);
+  }
   const made = await create(member);
   const changed = await send(member, 'PATCH', `/v1/webhooks/${made.id}`, { url: 'https://10.0.0.1/' });
   assert.equal(changed.status, 400);

@@ -464,7 +464,7 @@ for (const [url, reason] of REFUSED_URLS) {
       allowEndpoint: () => false,
       resolve: () => assert.fail('nothing refused is ever looked up'),
     });
-    assert.equal(await strict.sender.check(url), reason);
+    assert.equal((await strict.sender.check(url))?.reason, reason);
     assert.deepEqual(await strict.sender.send(url, {}, '{}'), {
       status: null,
       error: `its URL ${reason}`,
@@ -484,7 +484,8 @@ test('a name that leads to a private address is refused when the endpoint is mad
         ),
     });
     const url = 'https://rebound.example/hook';
-    assert.equal(await strict.sender.check(url), 'must not lead to an address that is not public');
+    const reason = 'must not lead to an address that is not public';
+    assert.deepEqual(await strict.sender.check(url), { reason, operatorMayAllow: true });
     const { error, status } = await strict.sender.send(url, {}, '{}');
     assert.deepEqual([status, error], [null, 'its host name leads to an address that is not public']);
   }
@@ -497,6 +498,9 @@ test('a name that does not exist is refused when the endpoint is made; a resolve
       resolve: (_, callback) => callback(Object.assign(new Error(code), { code }), []),
     });
   const url = 'https://nowhere.example/hook';
-  assert.equal(await failing('ENOTFOUND').sender.check(url), 'has a host name that cannot be found');
+  assert.deepEqual(await failing('ENOTFOUND').sender.check(url), {
+    reason: 'has a host name that cannot be found',
+    operatorMayAllow: false,
+  });
   assert.equal(await failing('EAI_AGAIN').sender.check(url), undefined);
 });
