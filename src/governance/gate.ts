@@ -2,7 +2,8 @@ import type { Caller } from '../identity/caller.ts';
 
 /** What a call asks of the first gate, before it asks the ledger. */
 export type GateRequest = {
-  caller: Caller;
+  /** Whose rate it is, and from which balance. */
+  caller: Pick<Caller, 'keyId' | 'accountId' | 'ratePerMinute' | 'maxConcurrent'>;
   callId: string;
   /** The most the call may cost. */
   amountMicros: bigint;

@@ -10,6 +10,7 @@ import {
 } from '../billing/auto-top-up-rules.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
+import { askStripeFor, withStripe } from './stripe-asked.ts';
 import { usdIn, usdOf, usdOut } from './usd.ts';
 import { amountIn, amountOut } from './words.ts';
 
@@ -64,7 +65,7 @@ export function autoTopUpRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     summary: 'Buy credits with the saved card when the balance falls below a threshold',
     description:
       'Looked at every minute. Never more than `monthly_ceiling_usd` in a UTC month. A declined card switches it off; setting it again switches it on.',
-    ...signedIn(deps, 'billing:write'),
+    ...withStripe(deps, 'billing:write'),
     request: { query: noQuery, body: jsonBody(wish) },
     responses,
   });
@@ -92,11 +93,14 @@ export function autoTopUpRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     .openapi(show, async (c) => c.json(format(await getAutoTopUp(db, c.get('caller'), now())), 200))
     .openapi(set, async (c) => {
       const { threshold_credits, amount_usd, monthly_ceiling_usd } = c.req.valid('json');
-      await setAutoTopUp(deps.billing, c.get('caller'), {
+      const caller = c.get('caller');
+      const rule = {
         thresholdMicros: threshold_credits,
         amountCents: amount_usd,
         monthlyCeilingCents: monthly_ceiling_usd,
-      });
+      };
+      // It has the card charged within a minute, also one that was just declined.
+      await askStripeFor(deps, caller, () => setAutoTopUp(deps.billing, caller, rule));
       return c.json(format(await getAutoTopUp(db, c.get('caller'), now())), 200);
     })
     .openapi(stop, async (c) => {
@@ -104,7 +108,8 @@ export function autoTopUpRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       return c.json(format(await getAutoTopUp(db, c.get('caller'), now())), 200);
     })
     .openapi(forget, async (c) => {
-      await forgetCard(deps.billing, c.get('caller'));
+      const caller = c.get('caller');
+      await askStripeFor(deps, caller, () => forgetCard(deps.billing, caller));
       return c.json(format(await getAutoTopUp(db, c.get('caller'), now())), 200);
     });
 }

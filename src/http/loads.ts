@@ -15,6 +15,7 @@ import {
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
+import { askStripeFor, withStripe } from './stripe-asked.ts';
 import { usdIn, usdOf, usdOut } from './usd.ts';
 import { amountOut, badCursor, cursorIn, idIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
 
@@ -110,7 +111,7 @@ export function loadRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     summary: 'Buy credits: answers the address of a payment page',
     description:
       'One dollar buys 100 credits. They are there once Stripe has told us that the payment went through, usually within seconds. With an Idempotency-Key, asking again answers the same load.',
-    ...signedIn(deps, 'billing:write'),
+    ...withStripe(deps, 'billing:write'),
     request: {
       query: noQuery,
       headers: z.object({
@@ -153,11 +154,13 @@ export function loadRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 
   return newRoutes()
     .openapi(load, async (c) => {
-      const { organizationId, currency, accountId, keyId } = c.get('caller');
+      const caller = c.get('caller');
+      const { organizationId, currency, accountId, keyId } = caller;
       const { amount_usd: amountCents, save_card: savesCard = false } = c.req.valid('json');
       const idempotencyKey = c.req.valid('header')['idempotency-key'];
       const owner = { organizationId, currency, accountId, keyId };
-      const topUp = await startTopUp(deps.billing, { ...owner, amountCents, savesCard, idempotencyKey });
+      const wish = { ...owner, amountCents, savesCard, idempotencyKey };
+      const topUp = await askStripeFor(deps, caller, () => startTopUp(deps.billing, wish));
       return c.json(formatLoad(topUp), 201);
     })
     .openapi(list, async (c) => {

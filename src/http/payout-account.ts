@@ -5,6 +5,7 @@ import {
   DEFAULT_MINIMUM_MICROS,
   DEFAULT_SCHEDULE,
   getCurrentPayoutAccount,
+  getPayoutAccount,
   openOnboarding,
   PAYOUT_SCHEDULES,
   savePayoutSchedule,
@@ -12,6 +13,7 @@ import {
 } from '../billing/payout-accounts.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
+import { askStripeFor, lookAtStripeFor, withStripe } from './stripe-asked.ts';
 import { amountIn, amountOut, moment } from './words.ts';
 
 const linkOut = z
@@ -59,7 +61,7 @@ export function payoutAccountRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     summary: 'A link to open or complete the account you are paid into',
     description:
       'The Stripe account is made the first time. Ask again for a new link whenever one is needed.',
-    ...signedIn(deps, 'billing:write'),
+    ...withStripe(deps, 'billing:write'),
     request: { query: noQuery },
     responses: { 200: json(linkOut, 'The link.'), ...refusals },
   });
@@ -84,12 +86,21 @@ export function payoutAccountRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 
   return newRoutes()
     .openapi(onboard, async (c) => {
-      const { url, expiresAt } = await openOnboarding(deps.billing, payeeOf(c.get('caller')));
+      const caller = c.get('caller');
+      const open = () => openOnboarding(deps.billing, payeeOf(caller));
+      const { url, expiresAt } = await askStripeFor(deps, caller, open);
       return c.json({ url, expires_at: expiresAt.toISOString() }, 200);
     })
     .openapi(show, async (c) => {
-      const payee = payeeOf(c.get('caller'));
-      return c.json(formatAccount(payee.currency, await getCurrentPayoutAccount(deps.billing, payee)), 200);
+      const caller = c.get('caller');
+      const payee = payeeOf(caller);
+      const account = await lookAtStripeFor(
+        deps,
+        caller,
+        () => getCurrentPayoutAccount(deps.billing, payee),
+        () => getPayoutAccount(deps.database.db, payee),
+      );
+      return c.json(formatAccount(payee.currency, account), 200);
     })
     .openapi(schedule, async (c) => {
       const body = c.req.valid('json');

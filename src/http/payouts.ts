@@ -6,6 +6,7 @@ import { getPayout, listPayouts, noSuchPayout, requestPayout } from '../billing/
 import type { Payout } from '../billing/send-payout.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
+import { askStripeFor, withStripe } from './stripe-asked.ts';
 import {
   amountIn,
   amountOut,
@@ -56,7 +57,7 @@ export function payoutRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     description:
       'Needs an account that is ready, see `/v1/billing/payouts/account`. A payout that Stripe refuses is ' +
       '`failed` and its credits are available again; one that Stripe did not answer stays `requested` and is finished without you.',
-    ...signedIn(deps, 'billing:write'),
+    ...withStripe(deps, 'billing:write'),
     request: {
       query: noQuery,
       headers: z.object({ 'idempotency-key': idempotencyKey }),
@@ -100,13 +101,14 @@ export function payoutRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 
   return newRoutes()
     .openapi(create, async (c) => {
-      const { organizationId, currency } = c.get('caller');
-      const payout = await requestPayout(deps.billing, {
-        organizationId,
-        currency,
+      const caller = c.get('caller');
+      const wish = {
+        organizationId: caller.organizationId,
+        currency: caller.currency,
         askedMicros: c.req.valid('json')?.amount,
         idempotencyKey: c.req.valid('header')['idempotency-key'],
-      });
+      };
+      const payout = await askStripeFor(deps, caller, () => requestPayout(deps.billing, wish));
       return c.json(formatPayout(payout), 201);
     })
     .openapi(list, async (c) => {
