@@ -20,10 +20,17 @@ export type TestGateway = {
   hangCancelled: Promise<void>;
   /** Resolves when a `hang` call is running. */
   hangStarted: Promise<void>;
+  /**
+   * Lets `count` answer. Clients of SDK 1.x and 2.x (2.4.0, `_onresponse`) forget the progress handler the moment
+   * the result is read, before they have called it for steps that came in the same read: those are "for an unknown
+   * token". Which lines a pipe hands over in one read nobody can promise, so whoever counts steps says that it has
+   * them. That the proxy itself keeps their order is asked of a host that reads lines, in outage.test.ts.
+   */
+  stepsHeard: () => void;
   close: () => Promise<void>;
 };
 
-type Hooks = { hangStarted(): void; hangCancelled(): void };
+type Hooks = { hangStarted(): void; hangCancelled(): void; stepsHeard: Promise<void> };
 type Answer = (request: Request) => Promise<Response> | Response;
 
 const TOOLS = ['echo', 'count', 'hang', 'grow', 'ask'].map((name) => ({
@@ -76,7 +83,12 @@ async function startGateway(
 ): Promise<TestGateway> {
   const started = Promise.withResolvers<void>();
   const cancelled = Promise.withResolvers<void>();
-  const answer = build({ hangStarted: started.resolve, hangCancelled: cancelled.resolve });
+  const heard = Promise.withResolvers<void>();
+  const answer = build({
+    hangStarted: started.resolve,
+    hangCancelled: cancelled.resolve,
+    stepsHeard: heard.promise,
+  });
   const seen: Seen[] = [];
 
   const server = serve({
@@ -99,6 +111,7 @@ async function startGateway(
     seen,
     hangStarted: started.promise,
     hangCancelled: cancelled.promise,
+    stepsHeard: heard.resolve,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -130,7 +143,7 @@ function sessionServer(hooks: Hooks): SessionServer {
               params: { progressToken: token, progress, message: `step ${progress}` },
             });
           }
-          await lastStepHeard();
+          await hooks.stepsHeard;
           return echo(params.arguments);
         case 'hang':
           await hang(signal, hooks);
@@ -174,7 +187,7 @@ function statelessServer(hooks: Hooks, toolsChanged: () => void): StatelessServe
             params: { progressToken: token, progress, message: `step ${progress}` },
           });
         }
-        await lastStepHeard();
+        await hooks.stepsHeard;
         return echo(params.arguments);
       case 'hang':
         await hang(mcpReq.signal, hooks);
@@ -187,14 +200,6 @@ function statelessServer(hooks: Hooks, toolsChanged: () => void): StatelessServe
     }
   });
   return server;
-}
-
-/**
- * SDK 1.x clients forget the progress handler when the result arrives, and miss the steps that came in the
- * same read: real agents leave far more time than this between their last step and the result.
- */
-function lastStepHeard(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 function hang(signal: AbortSignal, hooks: Hooks): Promise<void> {

@@ -89,7 +89,10 @@ for (const [who, start, connect, abilities] of PAIRS) {
     );
 
     const steps: string[] = [];
-    const onprogress = ({ message }: { message?: string }): void => void steps.push(message ?? '');
+    const onprogress = ({ message = '' }: { message?: string }): void => {
+      steps.push(message);
+      if (message === 'step 3') gateway.stepsHeard();
+    };
     const result = await host.callTool({ name: 'count', arguments: { text: 'héllo' } }, { onprogress });
     assert.deepEqual((result as { content: unknown }).content, [{ type: 'text', text: '{"text":"héllo"}' }]);
     assert.deepEqual(steps, ['step 1', 'step 2', 'step 3']);

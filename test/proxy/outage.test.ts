@@ -147,6 +147,8 @@ test(
       [...steps].map(([, step]) => step),
       ['1', '2', '3'],
     );
+    const [last, result] = ['"progress":3', '"tries":2'].map((text) => host.output().indexOf(text));
+    assert.ok((last ?? 0) < (result ?? 0), 'what came with the answer is told before it');
     assert.equal(new Set(gateway.seen.map(keyOf)).size, 1);
   },
 );
