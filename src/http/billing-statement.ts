@@ -1,7 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { unreachable } from '../base/invariant.ts';
-import type { Log } from '../base/log.ts';
 import { formatCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
 import { readStatement, type KindTotal, type StatementPart } from '../billing/statement.ts';
@@ -11,6 +10,7 @@ import { formatCsv, formatCsvRows } from './csv.ts';
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { newRoutes, refusals } from './route.ts';
+import { streamText } from './text-stream.ts';
 import { formatTransaction, transactionOut } from './transaction.ts';
 import { amountOut, moment } from './words.ts';
 
@@ -76,7 +76,7 @@ export function billingStatementRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     const head = await text.next();
     c.header('content-type', format === 'json' ? 'application/json' : 'text/csv; charset=utf-8');
     c.header('content-disposition', `attachment; filename="statement-${caller.currency}-${month}.${format}"`);
-    return c.body(streamOf(head.value ?? '', text, deps.log), 200) as never;
+    return c.body(streamText(head.value ?? '', text, { log: deps.log, what: 'a statement' }), 200) as never;
   });
 }
 
@@ -86,38 +86,6 @@ function notBegun(month: string, now: Date): Problem {
     'INVALID_INPUT',
     `${month} has not begun. The newest statement is of ${newest}, which is not over.`,
     { faults: [{ path: '/month', message: `must not be after ${newest}, this UTC month` }] },
-  );
-}
-
-/**
- * Each piece is made when the connection has room for it, and none after the reader has gone. What fails on the
- * way breaks the connection off: an answer that looked complete would be worse.
- */
-function streamOf(head: string, text: AsyncGenerator<string>, log: Log): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  let isGone = false;
-  return new ReadableStream<Uint8Array>(
-    {
-      start: (controller) => controller.enqueue(encoder.encode(head)),
-      pull: async (controller) => {
-        try {
-          const { done, value } = await text.next();
-          if (isGone) return;
-          if (done === true) controller.close();
-          else controller.enqueue(encoder.encode(value));
-        } catch (error) {
-          if (isGone) return;
-          log('error', 'a statement broke off', { error: String(error) });
-          // Whoever serves the stream may print what it is told, and that is for the log alone.
-          controller.error(new Error('the statement broke off'));
-        }
-      },
-      cancel: async () => {
-        isGone = true;
-        await text.return(undefined);
-      },
-    },
-    { highWaterMark: 0 },
   );
 }
 

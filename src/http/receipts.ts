@@ -7,6 +7,7 @@ import { receiptOut } from './call-answer.ts';
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { newRoutes, noQuery, refusals, signedIn } from './route.ts';
+import { streamText } from './text-stream.ts';
 import { badCursor, cursorIn, idIn, pageOf, wholeNumber } from './words.ts';
 
 // What is signed and sent at a time, so that a chain of any length needs no more memory than this.
@@ -91,10 +92,12 @@ export function receiptRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
         const isMore = items.length > 0 && chain !== null && next <= chain.seq;
         return c.json({ items, next_cursor: isMore ? String(next) : null, chain }, 200);
       }
+      const lines = linesOf(receipts, accountId, fromSeq, chain?.seq ?? 0);
+      const head = await lines.next();
       c.header('content-type', 'application/jsonl');
       c.header('content-disposition', `attachment; filename="receipts-${currency}.jsonl"`);
-      const lines = linesOf(receipts, accountId, fromSeq, chain?.seq ?? 0);
-      return c.body(ReadableStream.from(lines), 200) as never;
+      const what = 'a chain of receipts';
+      return c.body(streamText(head.value ?? '', lines, { log: deps.log, what }), 200) as never;
     });
 }
 
@@ -112,10 +115,10 @@ async function* linesOf(
   accountId: bigint,
   fromSeq: number,
   lastSeq: number,
-): AsyncGenerator<Uint8Array> {
+): AsyncGenerator<string> {
   for (let seq = fromSeq; seq <= lastSeq; seq += BATCH) {
     const batch = await receipts.list(accountId, seq, Math.min(BATCH, lastSeq - seq + 1));
-    yield Buffer.from(batch.map(toLine).join(''));
+    yield batch.map(toLine).join('');
   }
 }
 

@@ -244,7 +244,7 @@ test('a statement that cannot be read to its end breaks off, and tells nobody wh
   await reader.read();
   await pool.query('ALTER TABLE ledger_journal RENAME COLUMN held TO held_elsewhere');
   try {
-    await assert.rejects(reader.read(), { message: 'the statement broke off' });
+    await assert.rejects(reader.read(), { message: 'a statement broke off' });
     assert.ok(logged.includes('a statement broke off'));
     const { status, text } = await rest.send('GET', path('json'), { key: member.key });
     assert.equal(status, 500, 'before anything was sent it is an ordinary problem');
