@@ -57,6 +57,9 @@ function layOut(title: string, words: string): string {
     <style>
       :root { color-scheme: light dark; }
       body { font: 16px/1.6 system-ui, sans-serif; max-width: 34rem; margin: 15vh auto; padding: 0 1rem; }
+      h1 { line-height: 1.2; text-wrap: balance; }
+      /* In one piece, unless it alone is longer than a line. */
+      code { display: inline-block; max-width: 100%; overflow-wrap: anywhere; font-size: 0.9em; }
     </style>
   </head>
   <body>

@@ -168,7 +168,11 @@ function formatUsage(usage: Usage): z.infer<typeof usageOut> {
 function monthOf(nowMs: number, to: Date | undefined): Date {
   const begin = new Date(`${new Date(nowMs).toISOString().slice(0, 7)}-01T00:00:00Z`);
   if (to === undefined || begin <= to) return begin;
-  throw new Problem('INVALID_INPUT', 'Without `from` it is this UTC month, and `to` is before that.', {
-    faults: [{ path: '/from', message: 'is required where `to` is before this month' }],
-  });
+  throw new Problem(
+    'INVALID_INPUT',
+    'Without `from` it is this UTC month, and `to` is before that. Give `from` as well.',
+    {
+      faults: [{ path: '/from', message: 'is required where `to` is before this month' }],
+    },
+  );
 }

@@ -18,6 +18,10 @@ const PAGE = `<!doctype html>
     <title>Sentinel API</title>
     <link rel="icon" href="/docs/favicon-32x32.png">
     <link rel="stylesheet" href="/docs/swagger-ui.css">
+    <style>
+      /* No answer of ours has links, and on a telephone their column takes a third of the width. */
+      .swagger-ui .response-col_links { display: none; }
+    </style>
   </head>
   <body>
     <div id="reference"></div>
@@ -32,6 +36,8 @@ const START = `SwaggerUIBundle({
   dom_id: '#reference',
   deepLinking: true,
   validatorUrl: null,
+  // The list of schemas is closed: it is as long as the reference itself.
+  defaultModelsExpandDepth: 0,
   tryItOutEnabled: true,
 });
 `;

@@ -83,7 +83,7 @@ export function webhookDeliveryRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     method: 'post',
     path: '/v1/webhooks/deliveries/{id}/replay',
     tags: ['webhooks'],
-    summary: 'Send it again now, with the same `webhook-id`',
+    summary: 'Send it again now, with the same webhook-id',
     ...signedIn(deps, 'billing:write'),
     request: { params, query: noQuery },
     responses: { 202: json(deliveryDetailOut, 'On its way.'), ...refusals },

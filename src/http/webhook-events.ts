@@ -57,7 +57,7 @@ export const WEBHOOK_EVENTS = {
     }),
   },
   'balance.low': {
-    summary: 'The balance fell below what `PUT /v1/billing/alerts` names',
+    summary: 'The balance fell below what PUT /v1/billing/alerts names',
     data: z.object({ balance: amountOut, balance_below: amountOut, currency }),
   },
   'budget.threshold': {
@@ -78,8 +78,8 @@ export const WEBHOOK_EVENTS = {
     data: disputeOut,
   },
   'dispute.resolved': {
-    summary:
-      'A dispute was decided, for good; both sides are told. Of one that the ledger decides at once this is all that is sent',
+    summary: 'A dispute was decided, for good; both sides are told',
+    description: 'Of a dispute that the ledger decides at once, this is all that is sent.',
     data: disputeOut,
   },
   'payout.paid': { summary: 'A payout is with your Stripe account', data: z.object(ofPayout) },
@@ -88,10 +88,12 @@ export const WEBHOOK_EVENTS = {
     data: z.object({ ...ofPayout, returned: amountOut, reason: z.string() }),
   },
   [TEST_TYPE]: {
-    summary: 'What `POST /v1/webhooks/{id}/test` sends',
+    summary: 'What POST /v1/webhooks/{id}/test sends',
     data: z.object({ webhook_id: z.string(), currency }),
   },
-} satisfies Record<EventType | typeof TEST_TYPE, { summary: string; data: z.ZodType }>;
+} satisfies Record<EventType | typeof TEST_TYPE, Described>;
+
+type Described = { summary: string; description?: string; data: z.ZodType };
 
 const headers = z.object({
   'webhook-id': z.string().openapi({ description: 'The same for every attempt: remember it.' }),
@@ -101,7 +103,7 @@ const headers = z.object({
 
 /** What we send, in the description of the API. */
 export function describeWebhooks(app: OpenAPIHono<HttpEnv>): void {
-  for (const [type, { summary, data }] of Object.entries(WEBHOOK_EVENTS)) {
+  for (const [type, { data, ...words }] of Object.entries<Described>(WEBHOOK_EVENTS)) {
     const body = z.object({
       type: z.literal(type),
       timestamp: moment.openapi({ description: 'When it happened.' }),
@@ -110,8 +112,8 @@ export function describeWebhooks(app: OpenAPIHono<HttpEnv>): void {
     app.openAPIRegistry.registerWebhook({
       method: 'post',
       path: type,
-      tags: ['events'],
-      summary,
+      tags: ['webhooks'],
+      ...words,
       request: { headers, body: { content: { 'application/json': { schema: body } } } },
       responses: { '2XX': { description: 'Accepted. After anything else it is sent again.' } },
     });

@@ -136,7 +136,7 @@ export function webhookRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     method: 'post',
     path: '/v1/webhooks/{id}/test',
     tags: ['webhooks'],
-    summary: 'Send a `webhook.test`, to see that your receiver works',
+    summary: 'Send a webhook.test, to see that your receiver works',
     ...signedIn(deps, 'billing:write'),
     request: { params, query: noQuery },
     responses: { 202: json(deliveryDetailOut, 'On its way.'), ...refusals },

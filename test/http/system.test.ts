@@ -127,6 +127,19 @@ test('the OpenAPI document describes every route, its refusals, and how to sign 
   }
 });
 
+test('every route is in a group that is described, and its summary is plain text', async () => {
+  const { body } = await rest.send('GET', '/openapi.json');
+  const operations = [...Object.values(body.paths), ...Object.values(body.webhooks)].flatMap((path) =>
+    Object.values(path as Record<string, { tags: string[]; summary: string }>),
+  );
+  assert.deepEqual(
+    [...new Set(operations.flatMap(({ tags }) => tags))].sort(),
+    body.tags.map(({ name }: { name: string }) => name).sort(),
+  );
+  // The reference prints summaries as they are; in descriptions it reads Markdown.
+  for (const { summary } of operations) assert.doesNotMatch(summary, /`/);
+});
+
 test('the OpenAPI document describes every event a webhook may be sent, each with its currency', async () => {
   const { body } = await rest.send('GET', '/openapi.json');
   assert.deepEqual(Object.keys(body.webhooks).sort(), [...EVENT_TYPES, 'webhook.test'].sort());
