@@ -50,7 +50,9 @@ export const WEBHOOK_EVENTS = {
       load_id: z.string(),
       amount_usd: usdOut,
       state: z.enum(['failed', 'canceled']),
-      credits_returned: amountOut.openapi({ description: 'What came back; the rest had not been taken yet.' }),
+      credits_returned: amountOut.openapi({
+        description: 'What came back; the rest had not been taken yet.',
+      }),
       owed_credits: amountOut.openapi({ description: 'What is still owed for this load.' }),
       balance: amountOut.openapi({ description: 'What can be spent since.' }),
       currency,

@@ -5,6 +5,7 @@ import { compareTopUps } from '../../src/billing/compare-top-ups.ts';
 import { reconcileTopUps } from '../../src/billing/reconcile-top-ups.ts';
 import { handleStripeEvent } from '../../src/billing/stripe-events.ts';
 import { cardRefundCents, topUpId, type TopUp } from '../../src/billing/top-ups.ts';
+import { assertDescribed } from '../support/events.ts';
 import { openTill, type Buyer, type Till } from './till.ts';
 
 let till: Till;
@@ -43,6 +44,7 @@ async function toldOf(buyer: Buyer): Promise<unknown[]> {
     `SELECT data FROM events WHERE organization_id = $1 AND type = 'card_refund.failed' ORDER BY id`,
     [buyer.organizationId],
   );
+  for (const { data } of rows) assertDescribed('card_refund.failed', data);
   return rows.map(({ data }) => data);
 }
 
@@ -65,6 +67,7 @@ test('a refund that fails weeks later gives back what it took, once, and the buy
       state: 'failed',
       credits_returned: '400',
       owed_credits: '0',
+      currency: 'test',
       balance: '1000',
     },
   ]);
