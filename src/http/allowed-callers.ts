@@ -6,7 +6,8 @@ export type AllowedCallers = {
 
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
 // Two Host or Origin headers arrive joined with a comma, which neither form can contain.
-const HOST = /^(\[[0-9a-f:]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?$/;
+const HOST = /^(\[[0-9a-f:]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?$/;
+const LAST_PORT = 65_535;
 const HTTP_ORIGIN = /^https?:\/\/(\[[0-9a-f:]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?$/;
 
 /**
@@ -16,7 +17,9 @@ const HTTP_ORIGIN = /^https?:\/\/(\[[0-9a-f:]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?$/
  */
 export function createAllowedCallers(rules: {
   publicUrl: string;
+  /** Host names, besides loopback's and the public one, that a request may be addressed to. */
   allowedHosts: readonly string[];
+  /** Origins, besides loopback's and our own, whose pages may call us. */
   allowedOrigins: readonly string[];
 }): AllowedCallers {
   const own = new URL(rules.publicUrl);
@@ -29,8 +32,8 @@ export function createAllowedCallers(rules: {
 
   return {
     allowsHost: (header) => {
-      const name = HOST.exec(header?.toLowerCase() ?? '')?.[1];
-      return name !== undefined && hosts.has(name);
+      const [, name, port = '0'] = HOST.exec(header?.toLowerCase() ?? '') ?? [];
+      return name !== undefined && hosts.has(name) && Number(port) <= LAST_PORT;
     },
     allowsOrigin: (header) => {
       const origin = header.toLowerCase();

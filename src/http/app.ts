@@ -14,7 +14,6 @@ import type { HttpDeps, HttpEnv } from './deps.ts';
 import { disputeRoutes } from './disputes.ts';
 import { docsRoutes } from './docs.ts';
 import { earningsRoutes } from './earnings.ts';
-import { frontDoor } from './front-door.ts';
 import { invokeRoutes } from './invoke.ts';
 import { keyRoutes } from './keys.ts';
 import { loadRoutes } from './loads.ts';
@@ -51,7 +50,7 @@ export function createApp(deps: HttpDeps): Hono {
   });
 
   // First, so that even a request that is refused or not understood gets an id and its headers.
-  app.use(frontDoor(deps));
+  app.use(deps.door.middleware);
   // Before a handler reads the body, and only for REST: the MCP endpoint reads and bounds its own.
   app.use('/v1/*', bodyLimit({ maxSize: MAX_BODY_BYTES }));
   const bounded = bodyLimit({ maxSize: MAX_BILLING_BODY_BYTES });

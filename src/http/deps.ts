@@ -11,6 +11,7 @@ import type { Authenticator } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { WebhookDeps } from '../webhooks/deps.ts';
 import type { Admission } from './admission.ts';
+import type { FrontDoor } from './front-door.ts';
 import type { Metrics } from './metrics.ts';
 
 /** What the HTTP surface works with; built once, in runtime/. */
@@ -22,10 +23,7 @@ export type HttpDeps = {
   authenticator: Authenticator;
   /** The origin clients reach us at, without a trailing slash. */
   publicUrl: string;
-  /** Host names, besides loopback's and the public one, that a request may be addressed to. */
-  allowedHosts: readonly string[];
-  /** Origins, besides loopback's and our own, whose pages may call us. */
-  allowedOrigins: readonly string[];
+  door: FrontDoor;
   /** The public half of every key anything was ever signed with, the key of today first, as a JWK set. */
   jwks(): Promise<object>;
   /** What is wrong with an endpoint's address, apart from its syntax. */

@@ -24,6 +24,7 @@ import { createMemoryGate } from '../governance/memory-gate.ts';
 import { createRedisGate } from '../governance/redis-gate.ts';
 import { createAdmission } from '../http/admission.ts';
 import { createApp } from '../http/app.ts';
+import { createFrontDoor, type FrontDoor } from '../http/front-door.ts';
 import { createMetrics } from '../http/metrics.ts';
 import { createAuthenticator } from '../identity/authenticate.ts';
 import { createSigner } from '../identity/signer.ts';
@@ -66,6 +67,8 @@ export type GatewayOptions = {
 /** One gateway process, without its socket: everything built, loaded and listening for changes. */
 export type Gateway = {
   app: Hono;
+  /** What the app does first, for a server that can do without the app in between. */
+  door: FrontDoor;
   deps: CallDeps;
   billing: BillingDeps;
   webhooks: Webhooks;
@@ -190,16 +193,16 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     clock,
     version: VERSION,
   };
+  const door = createFrontDoor(options);
   const app = createApp({
     ...shared,
+    door,
     billing,
     webhooks,
     admission: createAdmission(),
     database,
     metrics,
     reconcile: compareBooks,
-    allowedHosts: options.allowedHosts,
-    allowedOrigins: options.allowedOrigins,
     jwks: async () => ({ keys: await listSigningKeys(database.db, signingKey.publicJwk) }),
     checkEndpoint: (url) => endpointFaults(url, options.allowEndpoint),
     isFeedLive,
@@ -234,6 +237,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
 
   return {
     app,
+    door,
     deps,
     billing,
     webhooks,
