@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { openEventStream, type EventStream } from './event-stream.ts';
+import type { Answer, TextAnswer } from './exchange.ts';
 import type { RequestId } from './parse-request.ts';
 import { createProgress } from './progress.ts';
 import type { Pulse } from './pulse.ts';
@@ -12,50 +13,50 @@ export type AnswerForm = {
   json: boolean;
 };
 
-export const JSON_HEADERS = { 'content-type': 'application/json' };
-
 /**
  * Answers one request with JSON when it is quick, and with an event stream from the first chunk on or when it
  * has been silent for so long that a proxy might hang up. `run` gets the ear for chunks, absent where nobody
- * listens, and must not throw; `onGone` hears that the reader of a stream has left.
+ * listens, and never rejects; `onGone` hears that the reader of a stream has left.
  */
 export function answerAsItComes(
-  form: AnswerForm & { progressToken: RequestId | undefined; jsonHeaders: () => Record<string, string> },
+  form: AnswerForm,
+  progressToken: RequestId | undefined,
   pulse: Pulse,
   onGone: () => void,
-  run: (onChunk: ((chunk: string) => void) | undefined) => Promise<string>,
-): Promise<Response> {
-  return new Promise((resolve, reject) => {
+  run: (onChunk: ((chunk: string) => void) | undefined) => Promise<TextAnswer>,
+): Promise<Answer> {
+  return new Promise((resolve) => {
     let stream: EventStream | undefined;
 
     function open(): EventStream {
       if (stream === undefined) {
         stream = openEventStream(onGone);
-        resolve(stream.response);
+        resolve({ kind: 'events', stream });
       }
       return stream;
     }
 
     if (!form.json) open();
     const progress =
-      form.sse && form.progressToken !== undefined
-        ? createProgress(form.progressToken, pulse, (notification) => open().send(notification))
+      form.sse && progressToken !== undefined
+        ? createProgress(progressToken, pulse, (notification) => open().send(notification))
         : undefined;
     const stop = progress?.stop ?? (form.sse ? keepAwake(pulse, () => open().comment()) : undefined);
 
-    async function finish(answer: string): Promise<void> {
+    async function finish(answer: TextAnswer): Promise<void> {
+      stop?.();
       if (stream === undefined) {
-        resolve(new Response(answer, { headers: form.jsonHeaders() }));
+        resolve(answer);
         return;
       }
       // The 1.x client forgets who listens for progress as soon as it reads the result: in one read with it,
       // the last chunk would be lost.
       if (progress?.hasTold()) await nextTurn();
-      stream.send(answer);
+      stream.send(answer.text);
       stream.end();
     }
 
-    run(progress?.tell).finally(stop).then(finish).catch(reject);
+    void run(progress?.tell).then(finish);
   });
 }
 

@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Context } from 'hono';
 import type { Connection } from './connection.ts';
+import { answerText, type Answer, type Exchange, type TextAnswer } from './exchange.ts';
 import { isHot, progressTokenOf, type Request as ToolsRequest, type Wire } from './hot-path.ts';
 import type { LegacySession } from './legacy-sessions.ts';
 import type { Message } from './parse-request.ts';
-import { connect, requestIdOf, type McpParts } from './parts.ts';
+import { connect, type McpParts } from './parts.ts';
 import { createProgress } from './progress.ts';
 import { readTermHeaders, type TermHeaders } from './purchase-terms.ts';
 import { refuse, refuseMessage } from './refusals.ts';
@@ -16,37 +16,36 @@ const MAX_RUNNING = 100;
  * `GET`: a host that sends none of the newer transport's headers and accepts nothing but events opens the
  * HTTP+SSE transport of 2024-11-05; one that sends them listens for list changes. Throws Problem.
  */
-export async function openStream(c: Context, parts: McpParts): Promise<Response> {
-  const accept = c.req.header('accept')?.trim().toLowerCase() ?? '';
+export async function openStream(exchange: Exchange, parts: McpParts): Promise<Answer> {
+  const accept = exchange.header('accept')?.trim().toLowerCase() ?? '';
   if (!accept.includes('text/event-stream')) return notOffered();
   const isNewer =
-    c.req.header('mcp-session-id') !== undefined || c.req.header('mcp-protocol-version') !== undefined;
+    exchange.header('mcp-session-id') !== undefined || exchange.header('mcp-protocol-version') !== undefined;
   if (!isNewer && accept !== 'text/event-stream') return notOffered();
-  const { caller, view } = await connect(c, parts);
-  const response = isNewer
-    ? parts.changes.open(caller.keyId)
-    : parts.sessions.open(caller, view)?.stream.response;
-  return response ?? refuse(429, 'Too Many Requests: this key has too many streams open. Close some.');
+  const { caller, view } = await connect(exchange, parts);
+  const stream = isNewer ? parts.changes.open(caller.keyId) : parts.sessions.open(caller, view)?.stream;
+  if (!stream) return refuse(429, 'Too Many Requests: this key has too many streams open. Close some.');
+  return { kind: 'events', stream };
 }
 
 /** Every verb but POST and, where it opens a stream, GET. */
-export function notOffered(): Response {
+export function notOffered(): TextAnswer {
   return refuse(405, 'Method Not Allowed: send JSON-RPC messages with POST.', { allow: 'GET, POST' });
 }
 
 /** `POST /mcp/messages?sessionId=…`: a message of the old transport; its answer goes out on the stream. */
-export async function postToSession(c: Context, parts: McpParts): Promise<Response> {
-  const url = new URL(c.req.url);
+export async function postToSession(exchange: Exchange, parts: McpParts): Promise<Answer> {
+  const url = new URL(exchange.target, parts.deps.publicUrl);
   const id = url.searchParams.get('sessionId') ?? '';
   url.searchParams.delete('sessionId');
   // The stream's filters bind its calls; others beside the session id are refused, and so is a key.
-  const { caller } = await connect(c, { ...parts, viewOf: () => parts.viewOf(url.href) });
+  const { caller } = await connect({ ...exchange, target: url.href }, parts);
   if (url.search !== '') return refuse(400, 'The filters belong into the URL the stream is opened with.');
   const session = parts.sessions.find(id, caller);
   if (!session) return refuse(404, 'There is no such session. Open a new stream with GET.');
   session.touch();
-  const message = await readMessage(c);
-  if (message instanceof Response) return message;
+  const message = await readMessage(exchange);
+  if (message.kind === 'text') return message;
   if (message.kind === 'fault') return refuseMessage(message);
   if (message.kind === 'notification') {
     cancelIfAsked(message, session.id, parts);
@@ -63,10 +62,10 @@ export async function postToSession(c: Context, parts: McpParts): Promise<Respon
         message,
         connection,
         session,
-        { requestId: requestIdOf(c), headers: headersOf(c, session) },
+        { requestId: exchange.requestId, headers: headersOf(exchange, session) },
         parts,
       )
-    : answerBySdk(c, message, parts);
+    : answerBySdk(message, parts);
   answer
     .then((text) => session.stream.send(text))
     .catch((error: unknown) =>
@@ -79,13 +78,13 @@ export async function postToSession(c: Context, parts: McpParts): Promise<Respon
   return accepted();
 }
 
-function accepted(): Response {
-  return new Response('Accepted', { status: 202 });
+function accepted(): TextAnswer {
+  return answerText('Accepted', 202, { 'content-type': 'text/plain; charset=UTF-8' });
 }
 
 /** The stream is the connection. A host that sends one idempotency key with every message means none of them. */
-function headersOf(c: Context, session: LegacySession): TermHeaders {
-  const headers = readTermHeaders((name) => c.req.header(name));
+function headersOf(exchange: Exchange, session: LegacySession): TermHeaders {
+  const headers = readTermHeaders(exchange.header);
   return { ...headers, idempotencyKey: undefined, connection: session.id };
 }
 
@@ -120,8 +119,8 @@ async function answerHot(
   }
 }
 
-async function answerBySdk(c: Context, message: Message, { sdkPath }: McpParts): Promise<string> {
+async function answerBySdk(message: Message, { sdkPath, deps }: McpParts): Promise<string> {
   const headers = { accept: 'application/json, text/event-stream', 'content-type': 'application/json' };
-  const request = new Request(c.req.url, { method: 'POST', headers });
+  const request = new Request(deps.publicUrl, { method: 'POST', headers });
   return (await sdkPath.answerLegacy(request, message)).text();
 }

@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import { keepAwake } from './answer-as-it-comes.ts';
-import { openEventStream } from './event-stream.ts';
+import { openEventStream, type EventStream } from './event-stream.ts';
 import type { Pulse } from './pulse.ts';
 import { TOOLS_CHANGED } from './rpc-text.ts';
 
@@ -9,7 +9,7 @@ export type ListChanges = {
   /** Counts one more stream of this key, or undefined when it has too many open. The answer takes it back. */
   admit(keyId: string): (() => void) | undefined;
   /** A stream of changes for a legacy client, or undefined when this key has too many open. */
-  open(keyId: string): Response | undefined;
+  open(keyId: string): EventStream | undefined;
   /** Hears of changes, many of them at once as one; the answer stops it. */
   onChange(listener: () => void): () => void;
 };
@@ -70,7 +70,7 @@ export function createListChanges(catalog: Catalog, pulse: Pulse): ListChanges {
       const stopTicking = keepAwake(pulse, stream.comment);
       // The first byte tells proxies, and the client, that the stream is open.
       stream.comment();
-      return stream.response;
+      return stream;
     },
   };
 }

@@ -1,6 +1,5 @@
-import type { Context } from 'hono';
-import { newId } from '../base/ids.ts';
 import { createViews, type Connection, type View } from './connection.ts';
+import type { Exchange } from './exchange.ts';
 import { createHotPath, type HotPath } from './hot-path.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
 import { createLegacySessions, type LegacySessions } from './legacy-sessions.ts';
@@ -42,18 +41,12 @@ export function createParts(deps: McpDeps): McpParts {
 }
 
 /** Reads who is asking and what its URL lets it see. Throws Problem. */
-export async function connect(c: Context, { deps, viewOf }: McpParts): Promise<Connection> {
+export async function connect(exchange: Exchange, { deps, viewOf }: McpParts): Promise<Connection> {
   // The URL first: someone who put the key there has none in the headers and is to be told why.
-  const view = viewOf(c.req.url);
+  const view = viewOf(exchange.target);
   const caller = await deps.authenticator.authenticate({
-    authorization: c.req.header('authorization'),
-    apiKey: c.req.header('x-api-key'),
+    authorization: exchange.header('authorization'),
+    apiKey: exchange.header('x-api-key'),
   });
   return { caller, view };
-}
-
-/** The id every answer of this request carries, when the app around has given it one. */
-export function requestIdOf(c: Context): string {
-  const given: unknown = c.get('requestId' as never);
-  return typeof given === 'string' ? given : newId('req');
 }

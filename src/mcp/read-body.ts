@@ -1,14 +1,11 @@
-/** The most a request body may have. */
-export const MAX_BODY_BYTES = 4 * 1024 * 1024;
-
 /**
  * The whole body, or undefined as soon as it is known to be too large. A declared length is believed: the HTTP
  * parser reads no byte beyond it. Only a body without one (chunked) has to be counted while it is read.
  */
-export async function readBody(request: Request): Promise<Uint8Array | undefined> {
+export async function readBody(request: Request, maxBytes: number): Promise<Uint8Array | undefined> {
   const declared = request.headers.get('content-length');
   if (declared !== null) {
-    if (!(Number(declared) <= MAX_BODY_BYTES)) return undefined;
+    if (!(Number(declared) <= maxBytes)) return undefined;
     return new Uint8Array(await request.arrayBuffer());
   }
   if (request.body === null) return new Uint8Array();
@@ -16,7 +13,7 @@ export async function readBody(request: Request): Promise<Uint8Array | undefined
   let length = 0;
   for await (const chunk of request.body) {
     length += chunk.byteLength;
-    if (length > MAX_BODY_BYTES) return undefined;
+    if (length > maxBytes) return undefined;
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

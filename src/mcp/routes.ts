@@ -1,54 +1,52 @@
-import { Hono, type Context } from 'hono';
-import { traceOf } from '../base/log.ts';
-import { Problem } from '../base/problem.ts';
-import { problemOfThrown } from '../db/thrown-problem.ts';
-import { JSON_HEADERS } from './answer-as-it-comes.ts';
+import { Hono } from 'hono';
+import { answerEmpty, type Answer, type Exchange } from './exchange.ts';
+import { guard, type Handler } from './failures.ts';
 import { notOffered, openStream, postToSession } from './legacy-transport.ts';
-import { createParts, requestIdOf, type McpParts } from './parts.ts';
-import { refuseProblem } from './refusals.ts';
-import { formatError } from './rpc-text.ts';
+import { createParts } from './parts.ts';
 import { postMessage } from './streamable-post.ts';
 import type { McpDeps } from './tool-call.ts';
+import { exchangeOf, responseOf } from './web-exchange.ts';
 
 export type { McpDeps } from './tool-call.ts';
 
-const ENDPOINTS = ['/mcp', '/mcp/sse'];
-
 /**
  * The MCP endpoint for API keys: Streamable HTTP of every revision on `/mcp` and `/mcp/sse`, and the HTTP+SSE
- * transport of 2024-11-05 on the same URLs with `/mcp/messages`. `Host` and `Origin` are the outer app's.
+ * transport of 2024-11-05 on the same URLs with `/mcp/messages`. `Host` and `Origin` are the front door's.
  */
-export function mcpRoutes(deps: McpDeps): Hono {
+export type McpEndpoint = {
+  /** For the app, on any runtime. */
+  routes: Hono;
+  /** What answers there, for a server that need not ask the app; it never rejects. */
+  find(method: string, path: string): ((exchange: Exchange) => Promise<Answer>) | undefined;
+};
+
+const HANDLERS: readonly [method: string, path: string, handle: Handler][] = [
+  ['POST', '/mcp', postMessage],
+  ['POST', '/mcp/sse', postMessage],
+  ['GET', '/mcp', openStream],
+  ['GET', '/mcp/sse', openStream],
+  ['POST', '/mcp/messages', postToSession],
+];
+
+export function createMcpEndpoint(deps: McpDeps): McpEndpoint {
   const parts = createParts(deps);
-  const app = new Hono();
-  for (const path of ENDPOINTS) {
-    app.post(path, (c) => guard(c, postMessage, parts));
-    app.get(path, (c) => guard(c, openStream, parts));
+  const handlers = new Map(
+    HANDLERS.map(([method, path, handle]) => [
+      `${method} ${path}`,
+      (exchange: Exchange) => guard(exchange, handle, parts),
+    ]),
+  );
+
+  const routes = new Hono();
+  for (const [method, path, handle] of HANDLERS) {
+    routes.on(method, path, async (c) => responseOf(c, await guard(exchangeOf(c), handle, parts)));
+  }
+  for (const path of ['/mcp', '/mcp/sse']) {
     // There is no session to end; hosts of the 2025 revisions ask all the same, and mind a failure.
-    app.delete(path, () => new Response(null, { status: 200 }));
-    app.all(path, () => notOffered());
+    routes.delete(path, (c) => responseOf(c, answerEmpty(200)));
   }
-  app.post('/mcp/messages', (c) => guard(c, postToSession, parts));
-  app.all('/mcp/messages', () => notOffered());
-  return app;
-}
-
-type Handler = (c: Context, parts: McpParts) => Promise<Response>;
-
-/** Nothing a request does ends in an unhandled rejection, and no internal text reaches the client. */
-async function guard(c: Context, handle: Handler, parts: McpParts): Promise<Response> {
-  try {
-    return await handle(c, parts);
-  } catch (error) {
-    if (error instanceof Problem) return refuseProblem(error);
-    if (c.req.raw.signal.aborted) return new Response(null, { status: 499 });
-    parts.deps.log('error', 'an MCP request failed', {
-      request: requestIdOf(c),
-      error: traceOf(error),
-    });
-    const problem = problemOfThrown(error);
-    if (problem.code === 'UNAVAILABLE') return refuseProblem(problem);
-    const failure = formatError(null, { code: -32_603, message: 'Internal error.' });
-    return new Response(failure, { status: 500, headers: JSON_HEADERS });
+  for (const path of new Set(HANDLERS.map(([, path]) => path))) {
+    routes.all(path, (c) => responseOf(c, notOffered()));
   }
+  return { routes, find: (method, path) => handlers.get(`${method} ${path}`) };
 }

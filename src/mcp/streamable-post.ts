@@ -1,6 +1,15 @@
-import type { Context } from 'hono';
-import { answerAsItComes, JSON_HEADERS, type AnswerForm } from './answer-as-it-comes.ts';
+import { isJsonObject } from '../base/json.ts';
+import { answerAsItComes, type AnswerForm } from './answer-as-it-comes.ts';
 import type { Connection } from './connection.ts';
+import {
+  answerEmpty,
+  answerText,
+  JSON_HEADERS,
+  type Answer,
+  type Exchange,
+  type TextAnswer,
+} from './exchange.ts';
+import { answerThrown } from './failures.ts';
 import {
   eraOf,
   isHot,
@@ -9,49 +18,47 @@ import {
   type Era,
   type Request as ToolsRequest,
 } from './hot-path.ts';
-import { isJsonObject } from '../base/json.ts';
 import { parseMessage, type Message, type MessageFault } from './parse-request.ts';
-import { connect, requestIdOf, type McpParts } from './parts.ts';
+import { connect, type McpParts } from './parts.ts';
 import { readTermHeaders } from './purchase-terms.ts';
-import { MAX_BODY_BYTES, readBody } from './read-body.ts';
 import { refuse, refuseMessage } from './refusals.ts';
+import { eventsOf, relayEvents } from './sdk-stream.ts';
+
+const MAX_BODY_BYTES = 4 * 1024 * 1024;
 
 /** `POST /mcp`: one JSON-RPC message over Streamable HTTP, of any revision. Throws Problem for its credentials. */
-export async function postMessage(c: Context, parts: McpParts): Promise<Response> {
-  const connection = await connect(c, parts);
-  const form = readAccept(c.req.header('accept'));
+export async function postMessage(exchange: Exchange, parts: McpParts): Promise<Answer> {
+  const connection = await connect(exchange, parts);
+  const form = readAccept(exchange.header('accept'));
   if (form === undefined)
     return refuse(406, 'Not Acceptable: answers are application/json or text/event-stream.');
-  const message = await readMessage(c);
-  if (message instanceof Response) return message;
+  const message = await readMessage(exchange);
+  if (message.kind === 'text') return message;
   if (message.kind === 'fault') return refuseMessage(message);
 
   const headers = {
-    version: c.req.header('mcp-protocol-version'),
-    method: c.req.header('mcp-method'),
-    name: c.req.header('mcp-name'),
+    version: exchange.header('mcp-protocol-version'),
+    method: exchange.header('mcp-method'),
+    name: exchange.header('mcp-name'),
   };
   const era = eraOf(message, headers);
-  if (era !== undefined && isHot(message)) return answerHot(c, message, connection, era, form, parts);
+  if (era !== undefined && isHot(message)) return answerHot(exchange, message, connection, era, form, parts);
   if (era === 'legacy' && message.kind === 'notification') {
     cancelIfAsked(message, connection.caller.keyId, parts);
-    return new Response(null, { status: 202 });
+    return answerEmpty(202);
   }
-  return answerBySdk(c, message, headers.version, connection, form, parts);
+  return answerBySdk(exchange, message, headers.version, connection, form, parts);
 }
 
-/** The one message of a POST, what is wrong with it, or the HTTP answer that refuses the body itself. */
-export async function readMessage(c: Context): Promise<Message | MessageFault | Response> {
-  if (!isJsonType(c.req.header('content-type')))
+/** The one message of a POST, what is wrong with it, or the answer that refuses the body itself. */
+export async function readMessage(exchange: Exchange): Promise<Message | MessageFault | TextAnswer> {
+  if (!isJsonType(exchange.header('content-type')))
     return refuse(415, 'Unsupported Media Type: Content-Type must be application/json in UTF-8.');
-  const bytes = await readBody(c.req.raw);
-  if (bytes === undefined) {
-    const answer = refuse(413, `Payload Too Large: a body has at most ${MAX_BODY_BYTES} bytes.`);
-    // The rest of a body nobody reads would be taken for the next request of its connection.
-    answer.headers.set('connection', 'close');
-    return answer;
-  }
-  return parseMessage(bytes);
+  const bytes = await exchange.readBody(MAX_BODY_BYTES);
+  if (bytes !== undefined) return parseMessage(bytes);
+  // The rest of a body nobody reads would be taken for the next request of its connection.
+  const headers = { connection: 'close' };
+  return refuse(413, `Payload Too Large: a body has at most ${MAX_BODY_BYTES} bytes.`, headers);
 }
 
 /** A legacy client takes a request back in a request of its own. */
@@ -62,99 +69,90 @@ export function cancelIfAsked(message: Message, scope: string, { inFlight }: Mcp
 }
 
 async function answerHot(
-  c: Context,
+  exchange: Exchange,
   request: ToolsRequest,
   connection: Connection,
   era: Era,
   form: AnswerForm,
   parts: McpParts,
-): Promise<Response> {
+): Promise<Answer> {
   const { hotPath, inFlight, pulse } = parts;
   const wire = {
     era,
-    requestId: requestIdOf(c),
-    headers: readTermHeaders((name) => c.req.header(name)),
+    requestId: exchange.requestId,
+    headers: readTermHeaders(exchange.header),
     onChunk: undefined,
   };
   if (request.method === 'tools/list' && form.json) {
-    const answer = await hotPath.answer(request, connection, { ...wire, signal: NEVER });
-    return new Response(answer, { headers: jsonHeaders(c) });
+    return answerText(await hotPath.answer(request, connection, { ...wire, signal: NEVER }));
   }
   // Ends the call when the client hangs up, takes the request back, or stops reading its stream.
   const abort = new AbortController();
   const cancel = (): void => abort.abort();
-  const { signal: hungUp } = c.req.raw;
-  if (hungUp.aborted) cancel();
-  else hungUp.addEventListener('abort', cancel, { once: true });
+  const stopWatching = exchange.onGone(cancel);
   const landed = era === 'legacy' ? inFlight.add(connection.caller.keyId, request.id, abort) : undefined;
 
-  const progressToken = progressTokenOf(request);
-  return answerAsItComes(
-    { ...form, progressToken, jsonHeaders: () => jsonHeaders(c) },
-    pulse,
-    cancel,
-    async (onChunk) => {
-      try {
-        return await hotPath.answer(request, connection, { ...wire, signal: abort.signal, onChunk });
-      } finally {
-        landed?.();
-        hungUp.removeEventListener('abort', cancel);
-      }
-    },
-  );
-}
-
-/**
- * The headers of a JSON answer. Where the app around us says what every answer carries, it is made with them
- * and marked as dressed.
- */
-function jsonHeaders(c: Context): Record<string, string> {
-  const plain: unknown = c.get('plainHeaders' as never);
-  if (typeof plain !== 'object' || plain === null) return JSON_HEADERS;
-  c.set('isDressed' as never, true as never);
-  return { ...plain, ...JSON_HEADERS };
+  return answerAsItComes(form, progressTokenOf(request), pulse, cancel, async (onChunk) => {
+    try {
+      return answerText(
+        await hotPath.answer(request, connection, { ...wire, signal: abort.signal, onChunk }),
+      );
+    } catch (error) {
+      return answerThrown(error, exchange, parts, request.id);
+    } finally {
+      landed?.();
+      stopWatching();
+    }
+  });
 }
 
 const NEVER = new AbortController().signal;
 
 async function answerBySdk(
-  c: Context,
+  exchange: Exchange,
   message: Message,
   version: string | undefined,
   connection: Connection,
   form: AnswerForm,
-  { sdkPath, changes }: McpParts,
-): Promise<Response> {
-  const headers = new Headers(c.req.raw.headers);
-  // The SDK insists on both; what the client cannot read it is not sent.
-  headers.set('accept', 'application/json, text/event-stream');
-  const { signal } = c.req.raw;
-  const request = new Request(c.req.url, { method: 'POST', headers, signal });
+  parts: McpParts,
+): Promise<Answer> {
+  const { sdkPath, changes } = parts;
+  const abort = new AbortController();
+  exchange.onGone(() => abort.abort());
+  const request = requestForSdk(exchange, abort.signal, parts);
   if (!saysModern(message, version)) return inForm(form, await sdkPath.answerLegacy(request, message));
 
   const isListening = message.method === 'subscriptions/listen';
   const release = isListening ? changes.admit(connection.caller.keyId) : undefined;
   if (isListening && release === undefined)
     return refuse(429, 'Too Many Requests: this key has too many streams open. Close some.');
-  const wire = { requestId: requestIdOf(c), headers: readTermHeaders((name) => c.req.header(name)) };
+  const wire = { requestId: exchange.requestId, headers: readTermHeaders(exchange.header) };
   const response = await sdkPath.answer(request, message, connection, wire);
-  if (release) {
-    const isOpen = response.headers.get('content-type') === 'text/event-stream' && !signal.aborted;
-    if (isOpen) signal.addEventListener('abort', release, { once: true });
-    else release();
-  }
+  const events = eventsOf(response);
+  if (events) return { kind: 'events', stream: relayEvents(events, () => release?.()) };
+  release?.();
   return inForm(form, response);
 }
 
-async function inForm(form: AnswerForm, response: Response): Promise<Response> {
-  const isJson = response.headers.get('content-type')?.startsWith(JSON_HEADERS['content-type']) === true;
-  if (form.json || !isJson) return response;
-  const body = `event: message\ndata: ${await response.text()}\n\n`;
-  return new Response(body, {
-    status: response.status,
-    headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-cache, no-transform' },
-  });
+function requestForSdk(exchange: Exchange, signal: AbortSignal, { deps }: McpParts): Request {
+  const headers = exchange.allHeaders();
+  // The SDK insists on both; what the client cannot read it is not sent.
+  headers.set('accept', 'application/json, text/event-stream');
+  return new Request(new URL(exchange.target, deps.publicUrl), { method: 'POST', headers, signal });
 }
+
+/** What the SDK answers at once, with its own headers; JSON as an event where the client reads nothing else. */
+async function inForm(form: AnswerForm, response: Response): Promise<Answer> {
+  const text = await response.text();
+  const isJson = response.headers.get('content-type')?.startsWith(JSON_HEADERS['content-type']) === true;
+  if (form.json || !isJson) return answerText(text, response.status, Object.fromEntries(response.headers));
+  return answerText(`event: message\ndata: ${text}\n\n`, response.status, ONE_EVENT_HEADERS);
+}
+
+const ONE_EVENT_HEADERS = {
+  'content-type': 'text/event-stream',
+  'cache-control': 'no-cache, no-transform',
+};
 
 function saysModern(message: Message, version: string | undefined): boolean {
   const meta = message.params?.['_meta'];

@@ -32,7 +32,7 @@ import { readSigningKey } from '../identity/signing-key.ts';
 import { startJobs } from '../jobs/jobs.ts';
 import { createSchedule } from '../jobs/schedule.ts';
 import { createLedger } from '../ledger/ledger.ts';
-import { mcpRoutes } from '../mcp/routes.ts';
+import { createMcpEndpoint, type McpEndpoint } from '../mcp/routes.ts';
 import { checkEndpointUrl } from '../upstream/address-guard.ts';
 import { createUpstream } from '../upstream/node-upstream.ts';
 import { createRequestSigner } from '../upstream/signature.ts';
@@ -67,8 +67,9 @@ export type GatewayOptions = {
 /** One gateway process, without its socket: everything built, loaded and listening for changes. */
 export type Gateway = {
   app: Hono;
-  /** What the app does first, for a server that can do without the app in between. */
+  /** What the app does first, and its busiest part, for a server that can do without the app in between. */
   door: FrontDoor;
+  mcp: McpEndpoint;
   deps: CallDeps;
   billing: BillingDeps;
   webhooks: Webhooks;
@@ -194,6 +195,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     version: VERSION,
   };
   const door = createFrontDoor(options);
+  const mcp = createMcpEndpoint(shared);
   const app = createApp({
     ...shared,
     door,
@@ -207,7 +209,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     checkEndpoint: (url) => endpointFaults(url, options.allowEndpoint),
     isFeedLive,
     isBoundLocally: options.isBoundLocally,
-    mcp: mcpRoutes(shared),
+    mcp: mcp.routes,
   });
   const housekeeping = startHousekeeping(deps, log);
   const jobs = options.runsJobs
@@ -238,6 +240,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   return {
     app,
     door,
+    mcp,
     deps,
     billing,
     webhooks,

@@ -271,39 +271,63 @@ test('an old session that nobody uses is closed', async () => {
   await impatient.close();
 });
 
+const LISTEN = {
+  jsonrpc: '2.0',
+  id: 1,
+  method: 'subscriptions/listen',
+  params: {
+    notifications: { toolsListChanged: true },
+    _meta: {
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': {},
+    },
+  },
+};
+const LISTEN_HEADERS = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'subscriptions/listen' };
+
 test('one key has at most a hundred streams of list changes, of both eras together', async () => {
   const crowd = await gateway.newBuyer();
   const abort = new AbortController();
   const legacy = { ...crowd.headers, accept: 'text/event-stream', 'mcp-protocol-version': '2025-11-25' };
   const listen = () =>
-    post(
-      {
-        jsonrpc: '2.0',
-        id: 1,
-        method: 'subscriptions/listen',
-        params: {
-          notifications: { toolsListChanged: true },
-          _meta: {
-            'io.modelcontextprotocol/protocolVersion': '2026-07-28',
-            'io.modelcontextprotocol/clientCapabilities': {},
-          },
-        },
-      },
-      {
-        headers: {
-          ...crowd.headers,
-          'mcp-protocol-version': '2026-07-28',
-          'mcp-method': 'subscriptions/listen',
-        },
-        signal: abort.signal,
-      },
-    );
+    post(LISTEN, { headers: { ...crowd.headers, ...LISTEN_HEADERS }, signal: abort.signal });
   assert.equal((await listen()).status, 200);
   for (let count = 1; count < 100; count += 1)
     assert.equal((await fetch(gateway.url, { headers: legacy, signal: abort.signal })).status, 200);
   assert.equal((await listen()).status, 429);
   assert.equal((await fetch(gateway.url, { headers: legacy })).status, 429);
   abort.abort();
+  // Those that end make room for as many others.
+  const again = new AbortController();
+  const streams: Response[] = [];
+  while (streams.length < 100) {
+    const response = await fetch(gateway.url, { headers: legacy, signal: again.signal });
+    if (response.status === 200) streams.push(response);
+  }
+  again.abort();
+});
+
+test('through the app, a stream of list changes whose body is cancelled makes room for another', async () => {
+  const crowd = await gateway.newBuyer();
+  const listen = async () =>
+    gateway.app.fetch(
+      new Request(gateway.url, {
+        method: 'POST',
+        headers: {
+          ...crowd.headers,
+          ...LISTEN_HEADERS,
+          'content-type': 'application/json',
+          host: 'localhost',
+        },
+        body: JSON.stringify(LISTEN),
+      }),
+    );
+  const streams: Response[] = [];
+  while (streams.length < 100) streams.push(await listen());
+  assert.equal((await listen()).status, 429);
+  await streams[0]?.body?.cancel();
+  assert.equal((await listen()).status, 200);
+  for (const { body } of streams.slice(1)) await body?.cancel();
 });
 
 test('one key has at most twenty old sessions', async () => {

@@ -27,7 +27,7 @@ import { insertOrganization } from '../../src/identity/organizations.ts';
 import { getBalance, grantCredits, type Balance } from '../../src/ledger/accounts.ts';
 import { createLedger } from '../../src/ledger/ledger.ts';
 import { DEFAULT_TIMING, type Timing } from '../../src/mcp/pulse.ts';
-import { mcpRoutes } from '../../src/mcp/routes.ts';
+import { createMcpEndpoint } from '../../src/mcp/routes.ts';
 import { createUpstream } from '../../src/upstream/node-upstream.ts';
 import { testKey } from './signing.ts';
 import { createTestDatabase } from './database.ts';
@@ -84,7 +84,7 @@ export async function startTestGateway(
     log,
     onEnded: (call) => ended.push(call),
   };
-  const app = mcpRoutes({
+  const { routes: app } = createMcpEndpoint({
     calls: deps,
     catalog,
     authenticator,
