@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { Server as NetServer } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
-import { createAdaptorServer } from '@hono/node-server';
 import type { Log } from '../base/log.ts';
 import { openDataDirectory, type DataDirectory } from '../db/data-directory.ts';
 import { startEmbeddedPostgres } from '../db/embedded-postgres.ts';
@@ -12,8 +11,7 @@ import { startDemo, type Demo } from './demo.ts';
 import { createGateway, type Gateway } from './gateway.ts';
 import { keepOperatorKey, keepSigningKey, keepUrl } from './kept-secrets.ts';
 import { greeting } from './greeting.ts';
-
-type FetchCallback = NonNullable<Parameters<typeof createAdaptorServer>[0]['fetch']>;
+import { createSocket, type Socket } from './socket.ts';
 
 const LOOK_AGAIN_MS = 20;
 
@@ -41,7 +39,7 @@ export async function serve(config: Config, options: { demo: boolean; log: Log }
     const databaseUrl = config.databaseUrl ?? (await startDatabase(directory, log, started));
     await migrate(databaseUrl, log);
 
-    const socket = createSocket();
+    const socket = createSocket(log);
     const { server } = socket;
     await listen(server, config);
     const localUrl = originOf(server, config.host);
@@ -96,48 +94,6 @@ async function startDatabase(
   const postgres = await startEmbeddedPostgres({ dataDir: directory, log });
   started.push(() => postgres.stop());
   return postgres.url;
-}
-
-type Socket = {
-  server: Server;
-  answerWith(gateway: Gateway): void;
-  /** Answers that are not wholly handed to the operating system yet. */
-  answersUnderWay(): number;
-};
-
-/**
- * The socket opens before the gateway is built, because the gateway's public address may depend on the port
- * it got; until then every request is told to come back.
- */
-function createSocket(): Socket {
-  let gateway: Gateway | undefined;
-  const fetch: FetchCallback = (request, environment) =>
-    gateway ? gateway.app.fetch(request, environment) : starting();
-  const server = createAdaptorServer({ fetch }) as Server;
-  let underWay = 0;
-  server.on('request', (_, response) => {
-    underWay += 1;
-    response.once('close', () => (underWay -= 1));
-  });
-  return {
-    server,
-    answersUnderWay: () => underWay,
-    answerWith: (built) => {
-      gateway = built;
-    },
-  };
-}
-
-function starting(): Response {
-  return Response.json(
-    {
-      title: 'Not available right now',
-      status: 503,
-      code: 'UNAVAILABLE',
-      detail: 'The gateway is starting.',
-    },
-    { status: 503, headers: { 'content-type': 'application/problem+json', 'retry-after': '1' } },
-  );
 }
 
 async function listen(server: Server, config: Config): Promise<void> {

@@ -1,8 +1,5 @@
 import { once } from 'node:events';
-import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createAdaptorServer } from '@hono/node-server';
-import type { Hono } from 'hono';
 import { newId } from '../../src/base/ids.ts';
 import { silentLog, type Log } from '../../src/base/log.ts';
 import { parseCredits } from '../../src/base/money.ts';
@@ -15,6 +12,7 @@ import { insertOrganization } from '../../src/identity/organizations.ts';
 import { newSigningKeyPem } from '../../src/identity/signing-key.ts';
 import { grantCredits } from '../../src/ledger/accounts.ts';
 import { createGateway, type Gateway } from '../../src/runtime/gateway.ts';
+import { createSocket } from '../../src/runtime/socket.ts';
 import { createTestDatabase } from '../support/database.ts';
 
 /** A key, and whose it is. */
@@ -51,10 +49,8 @@ export async function startRestGateway(
 ): Promise<RestGateway> {
   const log = options.log ?? silentLog;
   const database = await createTestDatabase();
-  let app: Hono | undefined;
-  const server = createAdaptorServer({
-    fetch: (request, env) => (app as Hono).fetch(request, env),
-  }) as Server;
+  const socket = createSocket(log);
+  const { server } = socket;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -71,7 +67,7 @@ export async function startRestGateway(
     allowEndpoint: (endpoint) => endpoint.hostname === '127.0.0.1',
     log,
   });
-  app = gateway.app;
+  socket.answerWith(gateway);
   const { db } = gateway.database;
 
   const newOrganization = (name: string): Promise<string> =>

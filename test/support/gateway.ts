@@ -1,8 +1,7 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createAdaptorServer } from '@hono/node-server';
-import type { Hono } from 'hono';
+import { Hono } from 'hono';
 import { createReceipts } from '../../src/audit/receipts.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { newId } from '../../src/base/ids.ts';
@@ -22,12 +21,15 @@ import { publishAgent } from '../../src/catalog/publish.ts';
 import { verifyAgent } from '../../src/catalog/standing.ts';
 import { openDatabase, type Database } from '../../src/db/db.ts';
 import { createMemoryGate } from '../../src/governance/memory-gate.ts';
+import type { HttpEnv } from '../../src/http/deps.ts';
+import { createFrontDoor } from '../../src/http/front-door.ts';
 import { createAuthenticator, type Authenticator } from '../../src/identity/authenticate.ts';
 import { insertOrganization } from '../../src/identity/organizations.ts';
 import { getBalance, grantCredits, type Balance } from '../../src/ledger/accounts.ts';
 import { createLedger } from '../../src/ledger/ledger.ts';
 import { DEFAULT_TIMING, type Timing } from '../../src/mcp/pulse.ts';
 import { createMcpEndpoint } from '../../src/mcp/routes.ts';
+import { createSocket } from '../../src/runtime/socket.ts';
 import { createUpstream } from '../../src/upstream/node-upstream.ts';
 import { testKey } from './signing.ts';
 import { createTestDatabase } from './database.ts';
@@ -84,17 +86,22 @@ export async function startTestGateway(
     log,
     onEnded: (call) => ended.push(call),
   };
-  const { routes: app } = createMcpEndpoint({
+  const publicUrl = 'http://localhost';
+  const mcp = createMcpEndpoint({
     calls: deps,
     catalog,
     authenticator,
-    publicUrl: 'http://localhost',
+    publicUrl,
     log,
     clock,
     version: '0.0.0',
     timing: { ...DEFAULT_TIMING, ...options.timing },
   });
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  const door = createFrontDoor({ publicUrl, allowedHosts: [], allowedOrigins: [] });
+  const app = new Hono<HttpEnv>().use(door.middleware).route('/', mcp.routes) as unknown as Hono;
+  const socket = createSocket(log);
+  socket.answerWith({ app, door, mcp });
+  const { server } = socket;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const sellerId = await database.db.transaction(async (tx) => (await insertOrganization(tx, 'Seller')).id);

@@ -1,7 +1,5 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import type { Server } from 'node:http';
-import { createAdaptorServer } from '@hono/node-server';
 import { newId } from '../../../src/base/ids.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import { issueKey } from '../../../src/calls/issue-key.ts';
@@ -10,6 +8,7 @@ import { insertOrganization } from '../../../src/identity/organizations.ts';
 import { newSigningKeyPem } from '../../../src/identity/signing-key.ts';
 import { grantCredits } from '../../../src/ledger/accounts.ts';
 import { createGateway } from '../../../src/runtime/gateway.ts';
+import { createSocket } from '../../../src/runtime/socket.ts';
 import { serveAsChild } from '../child.ts';
 import { seedAgents, seedId } from '../seed-agents.ts';
 
@@ -40,14 +39,10 @@ await db.transaction((tx) =>
 );
 await database.close();
 
-let fetch: NonNullable<Parameters<typeof createAdaptorServer>[0]['fetch']> = () =>
-  new Response(null, { status: 503 });
-const server = createAdaptorServer({
-  fetch: (request, environment) => fetch(request, environment),
-}) as Server;
-server.listen(0, '127.0.0.1');
-await once(server, 'listening');
-const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+const socket = createSocket(silentLog);
+socket.server.listen(0, '127.0.0.1');
+await once(socket.server, 'listening');
+const origin = `http://127.0.0.1:${(socket.server.address() as AddressInfo).port}`;
 const gateway = await createGateway({
   databaseUrl,
   isBoundLocally: true,
@@ -60,5 +55,5 @@ const gateway = await createGateway({
   allowEndpoint: () => true,
   log: silentLog,
 });
-fetch = gateway.app.fetch;
+socket.answerWith(gateway);
 serveAsChild({ url: `${origin}/mcp`, origin, key, tool: `sentinel_${seedId(0)}` });
