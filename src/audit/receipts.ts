@@ -1,6 +1,6 @@
 import { and, asc, eq, gte } from 'drizzle-orm';
 import { formatCredits, type Currency } from '../base/money.ts';
-import type { ReceiptPayload } from '../base/receipt.ts';
+import type { ReceiptPayload, ReceiptTemplate } from '../base/receipt.ts';
 import { invariant } from '../base/invariant.ts';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import type { Db } from '../db/db.ts';
@@ -37,31 +37,32 @@ export type ReceiptFacts = {
 };
 
 /**
- * The payload with the places `%1$s` for `prev` and `%2$s` for `seq`, as PostgreSQL's `format` fills them. The
- * members are in the order of RFC 8785, so what is signed is canonical JSON without being sorted once more.
+ * The payload but for `prev` and `seq`, which PostgreSQL puts between the two parts. The members are in the order
+ * of RFC 8785, so what is signed is canonical JSON without being sorted once more.
  */
-export function receiptTemplate(facts: ReceiptFacts): string {
+export function receiptTemplate(facts: ReceiptFacts): ReceiptTemplate {
   const code = facts.code === undefined ? '' : `"code":"${facts.code}",`;
   const outcome = facts.code === undefined ? 'settled' : 'refunded';
   const outputHash = facts.outputHash === undefined ? 'null' : `"${facts.outputHash}"`;
-  const text =
+  const before =
     `{"agent_id":"${facts.agentId}","agent_version":"${facts.agentVersion}","call_id":"${facts.callId}",` +
     `"charged":"${formatCredits(facts.chargedMicros)}",${code}"currency":"${facts.currency}",` +
     `"ended_at":"${facts.endedAt}","fee":"${formatCredits(facts.feeMicros)}","held":"${formatCredits(facts.heldMicros)}",` +
     `"input_hash":"${facts.inputHash}","key_id":"${facts.keyId}","manifest_hash":"${facts.manifestHash}",` +
-    `"organization_id":"${facts.organizationId}","outcome":"${outcome}","output_hash":${outputHash},` +
-    `"prev":"%1$s","seq":%2$s,"started_at":"${facts.startedAt}","v":1}`;
-  // Ids, versions, codes, hashes and times have no character that JSON or `format` reads as its own.
-  invariant(
-    /^[\x20-\x24\x26-\x5b\x5d-\x7e]*%1\$s","seq":%2\$s[\x20-\x24\x26-\x5b\x5d-\x7e]*$/.test(text),
-    'a receipt is plain',
-  );
-  return text;
+    `"organization_id":"${facts.organizationId}","outcome":"${outcome}","output_hash":${outputHash},"prev":"`;
+  const after = `,"started_at":"${facts.startedAt}","v":1}`;
+  // Ids, versions, codes, hashes and times have no character that JSON reads as its own.
+  invariant(PLAIN.test(before) && PLAIN.test(after), 'a receipt is plain');
+  return { before, after };
 }
+const PLAIN = /^[\x20-\x5b\x5d-\x7e]*$/;
 
 /** The template with its place filled in: byte for byte what the database filed. */
-export function receiptPayload(template: string, place: { prev: string; seq: string }): string {
-  return template.replace('%1$s', place.prev).replace('%2$s', place.seq);
+export function receiptPayload(
+  { before, after }: ReceiptTemplate,
+  { prev, seq }: { prev: string; seq: string },
+): string {
+  return `${before}${prev}","seq":${seq}${after}`;
 }
 
 /** Where a chain of receipts ends: how many there are, and the SHA-256 of the last payload. */

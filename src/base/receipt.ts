@@ -30,3 +30,6 @@ export type ReceiptPayload = {
   started_at: string;
   v: 1;
 };
+
+/** A payload without its place in the chain: what stands before the hash of the one before it, and after its number. */
+export type ReceiptTemplate = { before: string; after: string };

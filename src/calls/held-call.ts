@@ -3,6 +3,7 @@ import { hashJson } from '../base/canonical-json.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Json } from '../base/json.ts';
 import { traceOf } from '../base/log.ts';
+import type { ReceiptTemplate } from '../base/receipt.ts';
 import { Problem } from '../base/problem.ts';
 import { MICROS_PER_CREDIT, parseCredits, splitPrice } from '../base/money.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
@@ -210,7 +211,7 @@ function templateOf(
     code?: string;
   },
   deps: CallDeps,
-): string {
+): ReceiptTemplate {
   return receiptTemplate({
     callId: call.callId,
     agentId: call.agent.id,

@@ -13,8 +13,3 @@ export function arrayLiteral<Row>(
   }
   return `${text}}`;
 }
-
-/** One element of an array literal that may hold anything but NUL, which no PostgreSQL text can. */
-export function quotedElement(text: string): string {
-  return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
-}

@@ -4,7 +4,8 @@ import { invariant } from '../base/invariant.ts';
 import type { Log } from '../base/log.ts';
 import { createPatience } from '../base/patience.ts';
 import { Problem } from '../base/problem.ts';
-import { arrayLiteral, quotedElement } from '../db/array-literal.ts';
+import type { ReceiptTemplate } from '../base/receipt.ts';
+import { bigintArray, intArray, textArray, uuidArray } from '../db/binary-array.ts';
 
 /** What one hold asks for. Amounts in micro-credits, accounts by id. */
 export type HoldOrder = {
@@ -33,8 +34,8 @@ export type ResolutionOrder = {
   receipt?: ReceiptOrder;
 };
 
-/** A receipt as the database completes it: `%1$s` is the hash of the one before, `%2$s` its number. */
-export type ReceiptOrder = { buyer: bigint; template: string };
+/** A receipt for the chain of the buyer's balance. The database gives it its place. */
+export type ReceiptOrder = { buyer: bigint; template: ReceiptTemplate };
 
 /** Where a receipt stands in its chain. */
 export type ReceiptPlace = { prev: string; seq: string };
@@ -68,12 +69,10 @@ const RETRY_MOST_MS = 1_000;
 // unnests of a thousand rows costs twice what the indexes do.
 const SESSION = `SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SET plan_cache_mode = force_generic_plan; SET jit = off; SET lock_timeout = '2s'; SET statement_timeout = '5s';`;
-// Empty for a resolution whose receipt was not written. The second function runs on the first one's answer.
-const APPLY = `SELECT a.settle_codes, a.hold_codes,
-  array_to_string(r.prevs, ',', '') AS prevs, array_to_string(r.seqs, ',', '') AS seqs
-FROM ledger_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21) AS a,
-LATERAL receipts_append($2, $22, string_to_array($23, E'\\n', ''), a.settle_codes) AS r`;
-type BatchRow = { settle_codes: string; hold_codes: string; prevs: string; seqs: string };
+// The second function runs on the first one's answer. What is volatile in a subquery is done once, and first.
+const APPLY = `SELECT batch.codes, receipts_append($2, $22, $23, $24, $25, batch.codes) AS places
+FROM (SELECT ledger_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21) AS codes) AS batch`;
+type BatchRow = { codes: string; places: string };
 const QUERY_TIMEOUT_MS = 7_000;
 const END_SESSION_MS = 2_000;
 
@@ -276,66 +275,70 @@ function split(items: Item[]): Batch {
   return { resolutions, holds };
 }
 
-// The one text a client chooses, its idempotency key, is quoted.
 function parameters(
   { resolutions, holds }: Batch,
   isRetry: boolean,
   idempotencyTtlSeconds: number,
 ): unknown[] {
-  const claims = { ord: '', key: '', hash: '' };
-  let isMetered = false;
-  for (const [index, { meterId, idempotency }] of holds.entries()) {
-    if (meterId !== undefined) isMetered = true;
-    if (idempotency === undefined) continue;
-    const comma = claims.ord === '' ? '' : ',';
-    claims.ord += `${comma}${index + 1}`;
-    claims.key += `${comma}${quotedElement(idempotency.key)}`;
-    claims.hash += `${comma}${idempotency.requestHash}`;
-  }
+  const claims = holds.flatMap(({ idempotency }, index) =>
+    idempotency === undefined ? [] : [{ ord: index + 1, ...idempotency }],
+  );
+  const { balances, chainOf } = chainsOf(resolutions);
   return [
     isRetry,
-    arrayLiteral(resolutions, (order) => order.callUuid),
-    arrayLiteral(resolutions, (order) => order.kind),
-    arrayLiteral(resolutions, (order) => order.chargeMicros),
-    arrayLiteral(resolutions, (order) => order.feeMicros),
-    arrayLiteral(holds, (order) => order.callUuid),
-    arrayLiteral(holds, (order) => order.buyer),
-    arrayLiteral(holds, (order) => order.seller),
-    arrayLiteral(holds, (order) => order.fees),
-    arrayLiteral(holds, (order) => order.amountMicros),
-    arrayLiteral(holds, (order) => order.ttlMs),
-    arrayLiteral(holds, (order) => order.keyId),
-    arrayLiteral(holds, (order) => order.agentId),
-    isMetered,
-    arrayLiteral(holds, (order) => order.meterId ?? 0),
-    // Versions and hashes have no character that needs quoting; NULL is the literal's own word.
-    arrayLiteral(holds, (order) => order.terms?.agentVersion ?? 'NULL'),
-    arrayLiteral(holds, (order) => order.terms?.inputHash ?? 'NULL'),
-    `{${claims.ord}}`,
-    `{${claims.key}}`,
-    `{${claims.hash}}`,
+    uuidArray(resolutions, (order) => order.callUuid),
+    textArray(resolutions, (order) => order.kind),
+    bigintArray(resolutions, (order) => order.chargeMicros),
+    bigintArray(resolutions, (order) => order.feeMicros),
+    uuidArray(holds, (order) => order.callUuid),
+    bigintArray(holds, (order) => order.buyer),
+    bigintArray(holds, (order) => order.seller),
+    bigintArray(holds, (order) => order.fees),
+    bigintArray(holds, (order) => order.amountMicros),
+    bigintArray(holds, (order) => BigInt(Math.round(order.ttlMs))),
+    textArray(holds, (order) => order.keyId),
+    textArray(holds, (order) => order.agentId),
+    holds.some((order) => order.meterId !== undefined),
+    bigintArray(holds, (order) => order.meterId ?? 0n),
+    textArray(holds, (order) => order.terms?.agentVersion ?? null),
+    textArray(holds, (order) => order.terms?.inputHash ?? null),
+    intArray(claims, ({ ord }) => ord),
+    textArray(claims, ({ key }) => key),
+    textArray(claims, ({ requestHash }) => requestHash),
     `${idempotencyTtlSeconds} seconds`,
-    arrayLiteral(resolutions, (order) => order.receipt?.buyer ?? 0),
-    // A line each: JSON has no line break of its own, and an array literal would escape every quote.
-    resolutions.map((order) => order.receipt?.template ?? '').join('\n'),
+    bigintArray(balances, (balance) => balance),
+    intArray(resolutions, chainOf),
+    textArray(resolutions, (order) => order.receipt?.template.before ?? null),
+    textArray(resolutions, (order) => order.receipt?.template.after ?? null),
   ];
+}
+
+/** The balances that get receipts, each once, and which of them a resolution's is for, from 1; 0 without one. */
+function chainsOf(resolutions: ResolutionOrder[]) {
+  const chains = new Map<bigint, number>();
+  for (const { receipt } of resolutions) {
+    if (receipt && !chains.has(receipt.buyer)) chains.set(receipt.buyer, chains.size + 1);
+  }
+  return {
+    balances: [...chains.keys()],
+    chainOf: ({ receipt }: ResolutionOrder) => (receipt && chains.get(receipt.buyer)) ?? 0,
+  };
 }
 
 /** The answers in the order the items were asked in, which for resolutions is not the order they were sent in. */
 function answersInOrder(items: Item[], batch: Batch, row: BatchRow): Resolution[] {
-  const prevs = row.prevs === '' ? [] : row.prevs.split(',');
-  const seqs = row.seqs.split(',');
+  const [prevs = [], seqs = []] = row.places.split('\n').map((line) => line.split(','));
   const answerOf = new Map(
     batch.resolutions.map((order, index) => {
       const [prev, seq] = [prevs[index], seqs[index]];
       const place = prev && seq ? { prev, seq } : undefined;
-      return [order, { code: row.settle_codes.charAt(index), place }];
+      return [order, { code: row.codes.charAt(index), place }];
     }),
   );
-  let hold = 0;
+  let hold = batch.resolutions.length;
   return items.map((item) => {
     if (item.kind === 'resolution') return answerOf.get(item.order) ?? { code: '!', place: undefined };
-    return { code: item.isAbandoned ? '~' : row.hold_codes.charAt(hold++), place: undefined };
+    return { code: item.isAbandoned ? '~' : row.codes.charAt(hold++), place: undefined };
   });
 }
 

@@ -52,9 +52,13 @@ export const JOURNAL_KINDS = [
 ] as const;
 export type JournalKind = (typeof JOURNAL_KINDS)[number];
 
-/** A list of plain words as SQL, for a CHECK: drizzle-kit writes parameters into DDL as they are. */
-function literals(words: readonly string[]): SQL {
-  return sql.raw(`(${words.map((word) => `'${word}'`).join(', ')})`);
+/**
+ * A list of plain words as one constant, for a CHECK: drizzle-kit writes parameters into DDL as they are.
+ * PostgreSQL reads the CHECKs of a table from their text for every statement that writes a row, and an
+ * `in (…)` list of these tables was half of what it read for a batch.
+ */
+function words(list: readonly string[]): SQL {
+  return sql.raw(`'{${list.join(',')}}'::text[]`);
 }
 
 const micros = () => bigint({ mode: 'bigint' });
@@ -91,8 +95,8 @@ export const ledgerAccounts = pgTable(
     unique('accounts_are_one_per_owner_currency_and_kind')
       .on(table.organizationId, table.currency, table.kind)
       .nullsNotDistinct(),
-    check('accounts_currency_is_known', sql`${table.currency} in ('live', 'test')`),
-    check('accounts_kind_is_known', sql`${table.kind} in ${literals(ACCOUNT_KINDS)}`),
+    check('accounts_currency_is_known', sql`${table.currency} = any (${words(['live', 'test'])})`),
+    check('accounts_kind_is_known', sql`${table.kind} = any (${words(ACCOUNT_KINDS)})`),
     check('accounts_held_is_not_negative', sql`${table.held} >= 0`),
     check('accounts_cannot_be_overdrawn', sql`${table.kind} = 'funding' or ${table.posted} >= ${table.held}`),
   ],
@@ -210,17 +214,17 @@ export const ledgerJournal = pgTable(
     index('journal_by_debit').on(table.debit, table.seq),
     index('journal_by_credit').on(table.credit, table.seq),
     index('journal_by_time').using('brin', table.createdAt),
-    check('journal_kind_is_known', sql`${table.kind} in ${literals(JOURNAL_KINDS)}`),
+    check('journal_kind_is_known', sql`${table.kind} = any (${words(JOURNAL_KINDS)})`),
     check('journal_amount_is_not_negative', sql`${table.amount} >= 0`),
     check('journal_fee_is_part_of_amount', sql`${table.fee} between 0 and ${table.amount}`),
     check('journal_fee_has_an_account', sql`${table.fee} = 0 or ${table.feeAccount} is not null`),
     check(
       'journal_settles_at_most_the_hold',
-      sql`${table.kind} not in ('settle', 'refund', 'expire') or ${table.amount} <= ${table.held}`,
+      sql`${table.kind} <> all (${words(['settle', 'refund', 'expire'])}) or ${table.amount} <= ${table.held}`,
     ),
     check(
       'journal_refunds_charge_nothing',
-      sql`${table.kind} not in ('refund', 'expire') or ${table.amount} = 0`,
+      sql`${table.kind} <> all (${words(['refund', 'expire'])}) or ${table.amount} = 0`,
     ),
     check('journal_moves_between_two_accounts', sql`${table.debit} <> ${table.credit}`),
   ],

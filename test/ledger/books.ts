@@ -57,7 +57,7 @@ export type Books = {
   close(): Promise<void>;
 };
 
-const APPLY = `SELECT * FROM ledger_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,'24 hours')`;
+const APPLY = `SELECT ledger_apply($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,'24 hours') AS codes`;
 
 let counted = 0;
 
@@ -114,7 +114,7 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
     },
     apply: async (world, { isRetry, resolve, hold }) => {
       const claims = hold.flatMap(({ claim }, index) => (claim ? [{ ord: index + 1, ...claim }] : []));
-      const { rows } = await client.query<{ settle_codes: string; hold_codes: string }>(APPLY, [
+      const { rows } = await client.query<{ codes: string }>(APPLY, [
         isRetry,
         resolve.map(({ id }) => id),
         resolve.map(({ kind }) => kind),
@@ -136,7 +136,8 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
         claims.map(({ key }) => key),
         claims.map(({ hash }) => hash),
       ]);
-      return { resolve: rows[0]?.settle_codes ?? '', hold: rows[0]?.hold_codes ?? '' };
+      const codes = rows[0]?.codes ?? '';
+      return { resolve: codes.slice(0, resolve.length), hold: codes.slice(resolve.length) };
     },
     grant: async (world, buyer, amount) => {
       await client.query(`SELECT ledger_transfer($1, 'grant', $2, $3, $4)`, [

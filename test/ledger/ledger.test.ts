@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { violatedConstraint } from '../../src/db/db.ts';
+import pg from 'pg';
+import { newId } from '../../src/base/ids.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { openDatabase, violatedConstraint } from '../../src/db/db.ts';
+import { createLedger } from '../../src/ledger/ledger.ts';
 import { nextId, openBooks, type Books } from './books.ts';
 import { playRow, ROWS } from './rows.ts';
 
@@ -38,6 +42,74 @@ test('an account that does not exist has nothing to spend, and cannot be paid', 
   const refund = [{ id: unpayable, kind: 'refund' as const, charge: 0n, fee: 0n }];
   assert.equal((await books.apply(world, { isRetry: false, resolve: refund, hold: [] })).resolve, '1');
 });
+
+test('an order that no database could take fails alone', async () => {
+  const world = await books.openWorld([100n]);
+  const database = openDatabase(books.url, { log: silentLog, maxConnections: 1 });
+  const ledger = createLedger(database, silentLog);
+  const hold = (amountMicros: bigint) =>
+    ledger.hold({
+      callId: newId('call'),
+      buyer: world.buyers[0] ?? 0n,
+      seller: world.seller,
+      fees: world.fees,
+      amountMicros,
+      ttlMs: 60_000,
+      keyId: 'key_test',
+      agentId: 'agt_test_v1',
+      meterId: undefined,
+      idempotency: undefined,
+    });
+  try {
+    // As much as no bigint holds, and as much as only a sum of two does not.
+    const answers = await Promise.allSettled([hold(60n), hold(2n ** 63n), hold(2n ** 63n - 1n), hold(40n)]);
+    assert.deepEqual(
+      answers.map((answer) => (answer.status === 'fulfilled' ? answer.value.kind : 'failed')),
+      ['placed', 'failed', 'insufficient', 'placed'],
+    );
+  } finally {
+    await ledger.close();
+    await database.close();
+  }
+});
+
+for (const [amount, code, held] of [
+  [11n, '0', 0n],
+  [10n, '1', 10n],
+] as const) {
+  test(`a batch that waited for a balance decides on what it is by then: a hold of ${amount} gets ${code}`, async () => {
+    const world = await books.openWorld([100n]);
+    const [buyer = 0n] = world.buyers;
+    const [open, id] = [nextId(), nextId()];
+    await books.apply(world, { isRetry: false, resolve: [], hold: [{ id: open, buyer, amount: 30n }] });
+    const other = new pg.Client({ connectionString: books.url });
+    await other.connect();
+    try {
+      const { rows } = await books.client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      const pid = rows[0]?.pid;
+      await other.query('BEGIN');
+      await other.query(`SELECT ledger_transfer($1, 'grant', $2, $3, 60)`, [nextId(), buyer, world.funding]);
+      const answer = books.apply(world, {
+        isRetry: false,
+        resolve: [{ id: open, kind: 'settle', charge: 30n, fee: 1n }],
+        hold: [{ id, buyer, amount }],
+      });
+      while (!(await isKeptWaiting(other, pid)));
+      await other.query('COMMIT');
+      assert.deepEqual(await answer, { resolve: '1', hold: code });
+      const { accounts, faults } = await books.read(world);
+      assert.deepEqual(faults, []);
+      assert.deepEqual(accounts[String(buyer)], { posted: 10n, held });
+    } finally {
+      await other.end();
+    }
+  });
+}
+
+async function isKeptWaiting(client: pg.Client, pid: number | undefined): Promise<boolean> {
+  const { rows } = await client.query<{ by: number[] }>('SELECT pg_blocking_pids($1) AS by', [pid]);
+  return rows[0]?.by.length !== 0;
+}
 
 test('a hold on a meter that does not exist is refused', async () => {
   const world = await books.openWorld([100n]);

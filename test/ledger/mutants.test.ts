@@ -16,8 +16,13 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'the fast path lets one too much through',
-    from: 'a.posted - a.held < n.need)',
-    to: 'a.posted - a.held < n.need - 1)',
+    from: '+ c.posted - c.held >= c.need)',
+    to: '+ c.posted - c.held >= c.need - 1)',
+  },
+  {
+    title: 'one comparison per buyer lets one too much through',
+    from: 'a.posted - a.held < n.need;',
+    to: 'a.posted - a.held < n.need - 1;',
   },
   {
     title: 'a hold of all there is does not fit',
@@ -26,8 +31,13 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'other holds are not counted against the balance',
-    from: 'a.posted - a.held < n.need)',
-    to: 'a.posted < n.need)',
+    from: 'a.posted - a.held < n.need;',
+    to: 'a.posted < n.need;',
+  },
+  {
+    title: 'other holds are not counted against the balance on the fast path',
+    from: 'AND a.posted - a.held + c.posted',
+    to: 'AND a.posted + c.posted',
   },
   {
     title: 'an accepted hold leaves the next one everything',
@@ -35,26 +45,96 @@ const MUTANTS: Mutant[] = [
     to: 'v_available := v_available;',
   },
   {
-    title: 'what the batch itself gives back or charges is forgotten',
-    from: 'SELECT account, held - posted, false FROM unnest',
-    to: 'SELECT account, held, false FROM unnest',
+    title: 'what the batch itself charges is forgotten',
+    from: 'a.posted - a.held + c.posted - c.held',
+    to: 'a.posted - a.held - c.held',
   },
   {
-    title: 'contested holds do not see what the batch itself gave back',
-    from: 'SELECT d.posted - d.held FROM',
-    to: 'SELECT d.posted FROM',
+    title: 'what does not exist is no obstacle on the fast path',
+    from: 'cardinality(v_fits) = cardinality(v_changes) AND ',
+    to: '',
+  },
+  {
+    title: 'the room of one buyer is enough for all',
+    from: 'true = ALL (v_fits)',
+    to: 'true = ANY (v_fits)',
+  },
+  {
+    title: 'a batch that is sent again is taken for a new one',
+    from: 'NOT p_retry AND NOT p_metered',
+    to: 'NOT p_metered',
+  },
+  {
+    title: 'the caps of a key are not looked at while its balance has room',
+    from: 'NOT p_retry AND NOT p_metered',
+    to: 'NOT p_retry',
+  },
+  {
+    title: 'a budget is not looked at while its balance has room',
+    from: '(a.meter_id IS NULL AND ',
+    to: '(',
+  },
+  {
+    title: 'a hold forgets its idempotency key while the balance has room',
+    from: 'AND cardinality(i_ord) = 0\n',
+    to: '\n',
+  },
+  {
+    title: 'holds are held before they are decided',
+    from: 'CASE WHEN v_placed THEN coalesce(c.need, 0) ELSE 0 END',
+    to: 'coalesce(c.need, 0)',
+  },
+  {
+    title: 'holds that all fit are not held',
+    from: 'CASE WHEN v_placed THEN coalesce(c.need, 0) ELSE 0 END',
+    to: '0',
+  },
+  {
+    title: 'what is resolved stays on hold',
+    from: 'held = a.held + c.held + CASE',
+    to: 'held = a.held + CASE',
+  },
+  {
+    title: 'what is resolved is paid by nobody',
+    from: 'SET posted = a.posted + c.posted,',
+    to: 'SET posted = a.posted,',
+  },
+  {
+    title: 'holds are placed before they are decided',
+    from: 'IF v_placed THEN\n',
+    to: 'IF true THEN\n',
+  },
+  {
+    title: 'what was not resolved is told as done while the holds fit',
+    from: 'IF cardinality(v_done) = cardinality(s_id) AND',
+    to: 'IF true AND',
+  },
+  {
+    title: 'what was not resolved is told as done',
+    from: 'IF cardinality(v_done) < cardinality(s_id) THEN',
+    to: 'IF false THEN',
+  },
+  {
+    title: 'meters get nothing back while the holds fit',
+    from: ' AND cardinality(v_counted) = 0 THEN',
+    to: ' THEN',
+  },
+  {
+    title: 'holds that were placed at once are placed again',
+    from: 'IF v_placed THEN RETURN',
+    to: 'IF false THEN RETURN',
   },
   {
     title: 'an expired hold can be settled',
-    from: ` AND (w.kind <> 'settle' OR h.expires_at > v_now)`,
+    from: ` AND (s_kind[i] <> 'settle' OR h.expires_at > v_now)`,
     to: '',
   },
   {
     title: 'an expired hold cannot be refunded',
-    from: `(w.kind <> 'settle' OR h.expires_at > v_now)`,
+    from: `(s_kind[i] <> 'settle' OR h.expires_at > v_now)`,
     to: '(h.expires_at > v_now)',
   },
-  { title: 'more than the hold can be charged', from: 'w.charge <= h.amount AND ', to: '' },
+  { title: 'more than the hold can be charged', from: 's_charge[i] <= h.amount AND ', to: '' },
   {
     title: 'only what was charged is released',
     from: 'SELECT buyer AS account, -charge AS posted, -amount AS held',
@@ -67,7 +147,7 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'the platform gets no fee',
-    from: '      UNION ALL SELECT fees, fee, 0 FROM resolved WHERE fee > 0\n',
+    from: '      UNION ALL SELECT fees, fee, 0::bigint, NULL::bigint FROM resolved WHERE fee > 0\n',
     to: '',
   },
   {
@@ -82,8 +162,13 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'one leg a seller, however many calls',
-    from: 'sum(posted)::bigint AS posted, sum(held)::bigint AS held FROM legs',
-    to: 'max(posted)::bigint AS posted, sum(held)::bigint AS held FROM legs',
+    from: 'ROW (account, sum_micros(posted), ',
+    to: 'ROW (account, max(posted), ',
+  },
+  {
+    title: 'the largest hold of a buyer is all it needs',
+    from: 'sum_micros(need))::ledger_change',
+    to: 'max(need))::ledger_change',
   },
   {
     title: 'a second resolution the other way is told as done',
@@ -113,13 +198,18 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'a refund does not free its idempotency key',
-    from: '      DELETE FROM idempotency_keys WHERE call_id = ANY (v_freed);\n',
-    to: '      NULL;\n',
+    from: 'WHERE h.keyed AND k.call_id = h.id',
+    to: 'WHERE false',
   },
   {
-    title: 'a settle frees its idempotency key',
-    from: `WHERE keyed AND kind <> 'settle')`,
-    to: 'WHERE keyed)',
+    title: 'a refund without meters does not free its idempotency key',
+    from: ` OR (h.keyed AND s_kind[i] <> 'settle')\n`,
+    to: '\n',
+  },
+  {
+    title: 'a settle frees its idempotency key when a refund beside it does',
+    from: ` AND EXISTS (SELECT FROM ledger_journal j WHERE j.id = h.id AND j.kind <> 'settle')`,
+    to: '',
   },
   {
     title: 'a taken idempotency key is no obstacle',
@@ -143,14 +233,29 @@ const MUTANTS: Mutant[] = [
     to: `v_codes[i.ord] <> '1'`,
   },
   {
-    title: 'a refund gives nothing back to the meter',
-    from: 'SELECT array_agg(amount - charge) FROM resolved WHERE meter_id',
-    to: 'SELECT array_agg(0::bigint) FROM resolved WHERE meter_id',
+    title: 'a refund gives nothing back to meters',
+    from: 'array_agg(h.amount - j.amount)',
+    to: 'array_agg(0::bigint)',
   },
   {
-    title: 'the whole hold goes back to the meter, charged or not',
-    from: 'SELECT array_agg(amount - charge) FROM resolved WHERE meter_id',
-    to: 'SELECT array_agg(amount) FROM resolved WHERE meter_id',
+    title: 'the whole hold goes back to meters, charged or not',
+    from: 'array_agg(h.amount - j.amount)',
+    to: 'array_agg(h.amount)',
+  },
+  {
+    title: 'a refund gives nothing back to the meter',
+    from: '(VALUES (h.meter_id, h.metered_on), ',
+    to: '(VALUES ',
+  },
+  {
+    title: 'a refund gives nothing back to the budget',
+    from: ', (h.budget_meter_id, h.budget_metered_on))',
+    to: ')',
+  },
+  {
+    title: 'a hold is given back to the budget where the key counted it',
+    from: '(h.budget_meter_id, h.budget_metered_on)',
+    to: '(h.budget_meter_id, coalesce(h.metered_on, h.budget_metered_on))',
   },
   {
     title: 'what another day counted is given back to this one',
@@ -164,10 +269,11 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'a hold is given back where our clock says, not where it was counted',
-    from: '(SELECT m.day FROM spend_meters m WHERE m.id = meter)',
+    from: '(SELECT m.day FROM spend_meters m WHERE m.id = h_meter[i])',
     to: 'v_today',
   },
-  { title: 'a new day does not begin anew', from: '      used_day = 0,\n', to: '' },
+  { title: 'a new day does not begin anew', from: '        used_day = 0,\n', to: '' },
+  { title: 'no day ever begins anew', from: 'IF v_stale THEN', to: 'IF false THEN' },
   {
     title: 'a new day begins a new month',
     from: `WHEN date_trunc('month', day) < date_trunc('month', v_today) THEN 0`,
@@ -224,23 +330,8 @@ const MUTANTS: Mutant[] = [
     to: '|| h_meter, 0)',
   },
   {
-    title: 'a refund gives nothing back to the budget',
-    from: 'SELECT array_agg(amount - charge) FROM resolved WHERE budget_meter_id',
-    to: 'SELECT array_agg(0::bigint) FROM resolved WHERE budget_meter_id',
-  },
-  {
-    title: 'the whole hold goes back to the budget, charged or not',
-    from: 'SELECT array_agg(amount - charge) FROM resolved WHERE budget_meter_id',
-    to: 'SELECT array_agg(amount) FROM resolved WHERE budget_meter_id',
-  },
-  {
-    title: 'a hold is given back to the budget where the key counted it',
-    from: 'SELECT array_agg(budget_metered_on) FROM',
-    to: 'SELECT array_agg(coalesce(metered_on, budget_metered_on)) FROM',
-  },
-  {
     title: 'a hold is given back to the budget where our clock says, not where it was counted',
-    from: '(SELECT m.day FROM spend_meters m WHERE m.id = budget)',
+    from: '(SELECT m.day FROM spend_meters m WHERE m.id = h_budget[i])',
     to: 'v_today',
   },
   {
@@ -260,8 +351,8 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'a contested hold is not counted on its meter',
-    from: `          IF v_code = '1' THEN\n            UPDATE spend_meters`,
-    to: `          IF false THEN\n            UPDATE spend_meters`,
+    from: `        IF v_code = '1' THEN\n          UPDATE spend_meters`,
+    to: `        IF false THEN\n          UPDATE spend_meters`,
   },
   {
     title: 'an uncontested hold is counted twice on its meter',
@@ -270,13 +361,13 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'refused holds are placed',
-    from: `ttl_ms, code, ord)\n    WHERE code = '1';`,
-    to: `ttl_ms, code, ord)\n    WHERE code IN ('1', '0');`,
+    from: `WHERE v_codes[i] = '1';`,
+    to: `WHERE v_codes[i] IN ('1', '0');`,
   },
   {
     title: 'a hold is not held',
-    from: 'SELECT buyer, 0, amount FROM unnest',
-    to: 'SELECT buyer, 0, 0 FROM unnest',
+    from: 'SELECT buyer, sum_micros(amount) AS held FROM unnest',
+    to: 'SELECT buyer, 0 AS held FROM unnest',
   },
   {
     title: 'holds come before resolutions in what a buyer can spend',
@@ -285,7 +376,7 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'a leg to nowhere is dropped silently',
-    from: 'IF v_changed <> v_expected THEN',
+    from: 'IF v_missing THEN',
     to: 'IF false THEN',
   },
   {

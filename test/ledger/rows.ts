@@ -261,6 +261,14 @@ export const ROWS: Row[] = [
     ],
   },
   {
+    title: 'what cannot be resolved does not keep the holds beside it from being placed',
+    buyer: 100n,
+    steps: [
+      ['hold a 10', '1'],
+      ['settle a 11 0, hold b 90', '41', 'buyer 100/100'],
+    ],
+  },
+  {
     title: 'holds that do not all fit are decided in the order they came',
     buyer: 100n,
     steps: [['hold a 60, hold b 50, hold c 40, hold d 1, hold e 0', '10101', 'buyer 100/100']],
@@ -317,6 +325,15 @@ export const ROWS: Row[] = [
       ['settle b 5 0', '1'],
       ['again hold b 5', '3', 'buyer 95/60'],
       ['again hold b 10 by other', '3', 'other 100/0'],
+    ],
+  },
+  {
+    title: 'a meter gets back what is its own beside a hold it does not count',
+    buyer: 100n,
+    caps: { total: 100n },
+    steps: [
+      ['hold a 60 metered', '1', 'buyer 100/60 meter 60/60/60'],
+      ['settle a 20 0, hold b 80', '11', 'buyer 80/80 meter 20/20/20'],
     ],
   },
   {
