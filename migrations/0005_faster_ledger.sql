@@ -22,6 +22,10 @@ CREATE AGGREGATE sum_micros(bigint) (SFUNC = int8pl, STYPE = bigint, COMBINEFUNC
 -- where it has none.
 CREATE TYPE ledger_change AS (account bigint, posted bigint, held bigint, need bigint);--> statement-breakpoint
 
+-- What a resolved hold gives back: what was not charged of it to the meters that counted it, each on the day it
+-- did; and by `refunded`, the call's id, the idempotency key the call had.
+CREATE TYPE ledger_giveback AS (meter bigint, metered_on date, budget bigint, budgeted_on date, amount bigint, refunded uuid);--> statement-breakpoint
+
 -- Applies one batch: first the resolutions of open holds, then new holds, each decided on its own in the
 -- order it arrived. Answers one character for each, the resolutions first.
 --
@@ -56,15 +60,12 @@ CREATE FUNCTION ledger_apply(
 DECLARE
   v_now timestamptz := clock_timestamp();
   v_today date;
-  -- The positions of the resolutions done now; of their holds, those that a meter or an idempotency key counts.
-  v_done int[]; v_counted ledger_holds[];
-  v_changes ledger_change[];
+  -- The positions of the resolutions done now.
+  v_done int[]; v_givebacks ledger_giveback[]; v_changes ledger_change[];
   -- Whether each account has room for what is asked of it, and whether so all holds were placed.
   v_fits boolean[]; v_placed boolean;
   v_answer text;
   v_codes text[];
-  -- What the resolutions give back, per hold and meter.
-  g_meter bigint[]; g_on date[]; g_back bigint[];
   v_contested bigint[];
   v_meters bigint[];
   v_buyer bigint; v_available bigint; v_code text;
@@ -79,8 +80,9 @@ BEGIN
     DELETE FROM ledger_holds h USING generate_subscripts(s_id, 1) AS i
     WHERE h.id = s_id[i] AND s_charge[i] <= h.amount AND (s_kind[i] <> 'settle' OR h.expires_at > v_now)
     RETURNING i AS ord, h.buyer, h.seller, h.fees, h.amount, s_charge[i] AS charge, s_fee[i] AS fee,
-      CASE WHEN h.meter_id IS NOT NULL OR h.budget_meter_id IS NOT NULL OR (h.keyed AND s_kind[i] <> 'settle')
-        THEN h END AS counted,
+      CASE WHEN h.meter_id IS NOT NULL OR h.budget_meter_id IS NOT NULL OR (h.keyed AND s_kind[i] <> 'settle') THEN
+        ROW (h.meter_id, h.metered_on, h.budget_meter_id, h.budget_metered_on, h.amount - s_charge[i],
+          CASE WHEN h.keyed AND s_kind[i] <> 'settle' THEN h.id END)::ledger_giveback END AS giveback,
       h.id, s_kind[i] AS kind, h.key_id, h.agent_id
   ), journaled AS (
     INSERT INTO ledger_journal (id, kind, debit, credit, fee_account, amount, fee, held, key_id, agent_id, created_at)
@@ -88,7 +90,7 @@ BEGIN
   )
   SELECT
     ARRAY(SELECT ord FROM resolved),
-    ARRAY(SELECT counted FROM resolved WHERE (counted).id IS NOT NULL),
+    ARRAY(SELECT giveback FROM resolved WHERE (giveback).amount IS NOT NULL),
     ARRAY(
       SELECT ROW (account, sum_micros(posted), sum_micros(held), sum_micros(need))::ledger_change
       FROM (
@@ -99,12 +101,11 @@ BEGIN
       ) legs
       GROUP BY account
     )
-  INTO v_done, v_counted, v_changes;
+  INTO v_done, v_givebacks, v_changes;
 
-  IF cardinality(v_counted) > 0 THEN
+  IF cardinality(v_givebacks) > 0 THEN
     -- A refunded call was never bought: its key may be used to buy again.
-    DELETE FROM idempotency_keys k USING unnest(v_counted) AS h
-    WHERE h.keyed AND k.call_id = h.id AND EXISTS (SELECT FROM ledger_journal j WHERE j.id = h.id AND j.kind <> 'settle');
+    DELETE FROM idempotency_keys k USING unnest(v_givebacks) AS g WHERE k.call_id = g.refunded;
   END IF;
 
   IF cardinality(i_ord) > 0 THEN
@@ -144,7 +145,7 @@ BEGIN
     SELECT h_id[i], h_buyer[i], h_seller[i], h_fees[i], h_amount[i], h_key[i], h_agent[i], h_version[i], h_input[i],
       false, v_now, v_now + h_ttl_ms[i] * interval '1 millisecond'
     FROM generate_subscripts(h_id, 1) AS i;
-    IF cardinality(v_done) = cardinality(s_id) AND cardinality(v_counted) = 0 THEN
+    IF cardinality(v_done) = cardinality(s_id) AND cardinality(v_givebacks) = 0 THEN
       RETURN repeat('1', cardinality(s_id) + cardinality(h_id));
     END IF;
   END IF;
@@ -176,17 +177,10 @@ BEGIN
     FROM unnest(h_buyer) WITH ORDINALITY AS w (buyer, ord) LEFT JOIN ledger_accounts a ON a.id = w.buyer;
   END IF;
 
-  IF cardinality(v_counted) > 0 THEN
-    SELECT array_agg(m.meter), array_agg(m.metered_on), array_agg(h.amount - j.amount) INTO g_meter, g_on, g_back
-    FROM unnest(v_counted) AS h
-    JOIN ledger_journal j ON j.id = h.id
-    CROSS JOIN LATERAL (VALUES (h.meter_id, h.metered_on), (h.budget_meter_id, h.budget_metered_on)) AS m (meter, metered_on)
-    WHERE m.meter IS NOT NULL;
-  END IF;
-
-  IF p_metered OR v_budgeted OR g_meter IS NOT NULL THEN
+  IF p_metered OR v_budgeted OR cardinality(v_givebacks) > 0 THEN
     v_today := (v_now AT TIME ZONE 'utc')::date;
-    v_meters := array_remove(coalesce(g_meter, '{}') || h_meter || h_budget, 0);
+    v_meters := h_meter || h_budget
+      || ARRAY(SELECT meter FROM unnest(v_givebacks)) || ARRAY(SELECT budget FROM unnest(v_givebacks));
     SELECT bool_or(day < v_today) INTO v_stale
     FROM (SELECT day FROM spend_meters WHERE id = ANY (v_meters) ORDER BY id FOR NO KEY UPDATE) locked;
     IF v_stale THEN
@@ -198,14 +192,17 @@ BEGIN
     END IF;
   END IF;
 
-  IF g_meter IS NOT NULL THEN
+  IF cardinality(v_givebacks) > 0 THEN
     UPDATE spend_meters m SET
       used_day = m.used_day - b.day, used_month = m.used_month - b.month, used_total = m.used_total - b.total
     FROM (
-      SELECT g.meter, sum_micros(g.back) AS total,
-        coalesce(sum_micros(g.back) FILTER (WHERE g.metered_on = w.day), 0) AS day,
-        coalesce(sum_micros(g.back) FILTER (WHERE date_trunc('month', g.metered_on) = date_trunc('month', w.day)), 0) AS month
-      FROM unnest(g_meter, g_on, g_back) AS g (meter, metered_on, back)
+      SELECT g.meter, sum_micros(g.amount) AS total,
+        coalesce(sum_micros(g.amount) FILTER (WHERE g.metered_on = w.day), 0) AS day,
+        coalesce(sum_micros(g.amount) FILTER (WHERE date_trunc('month', g.metered_on) = date_trunc('month', w.day)), 0) AS month
+      FROM (
+        SELECT meter, metered_on, amount FROM unnest(v_givebacks)
+        UNION ALL SELECT budget, budgeted_on, amount FROM unnest(v_givebacks)
+      ) g
       JOIN spend_meters w ON w.id = g.meter
       GROUP BY g.meter
     ) b

@@ -116,7 +116,7 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'meters get nothing back while the holds fit',
-    from: ' AND cardinality(v_counted) = 0 THEN',
+    from: ' AND cardinality(v_givebacks) = 0 THEN',
     to: ' THEN',
   },
   {
@@ -198,18 +198,18 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'a refund does not free its idempotency key',
-    from: 'WHERE h.keyed AND k.call_id = h.id',
+    from: 'WHERE k.call_id = g.refunded',
     to: 'WHERE false',
   },
   {
     title: 'a refund without meters does not free its idempotency key',
-    from: ` OR (h.keyed AND s_kind[i] <> 'settle')\n`,
-    to: '\n',
+    from: ` OR (h.keyed AND s_kind[i] <> 'settle') THEN`,
+    to: ' THEN',
   },
   {
-    title: 'a settle frees its idempotency key when a refund beside it does',
-    from: ` AND EXISTS (SELECT FROM ledger_journal j WHERE j.id = h.id AND j.kind <> 'settle')`,
-    to: '',
+    title: 'a settle on a meter frees its idempotency key',
+    from: `CASE WHEN h.keyed AND s_kind[i] <> 'settle' THEN h.id END`,
+    to: 'CASE WHEN h.keyed THEN h.id END',
   },
   {
     title: 'a taken idempotency key is no obstacle',
@@ -234,28 +234,28 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'a refund gives nothing back to meters',
-    from: 'array_agg(h.amount - j.amount)',
-    to: 'array_agg(0::bigint)',
+    from: 'h.amount - s_charge[i],',
+    to: '0::bigint,',
   },
   {
     title: 'the whole hold goes back to meters, charged or not',
-    from: 'array_agg(h.amount - j.amount)',
-    to: 'array_agg(h.amount)',
+    from: 'h.amount - s_charge[i],',
+    to: 'h.amount,',
   },
   {
     title: 'a refund gives nothing back to the meter',
-    from: '(VALUES (h.meter_id, h.metered_on), ',
-    to: '(VALUES ',
+    from: 'SELECT meter, metered_on, amount FROM unnest(v_givebacks)',
+    to: 'SELECT meter, metered_on, 0::bigint AS amount FROM unnest(v_givebacks)',
   },
   {
     title: 'a refund gives nothing back to the budget',
-    from: ', (h.budget_meter_id, h.budget_metered_on))',
-    to: ')',
+    from: 'SELECT budget, budgeted_on, amount FROM',
+    to: 'SELECT budget, budgeted_on, 0::bigint FROM',
   },
   {
     title: 'a hold is given back to the budget where the key counted it',
-    from: '(h.budget_meter_id, h.budget_metered_on)',
-    to: '(h.budget_meter_id, coalesce(h.metered_on, h.budget_metered_on))',
+    from: 'SELECT budget, budgeted_on, amount FROM',
+    to: 'SELECT budget, coalesce(metered_on, budgeted_on), amount FROM',
   },
   {
     title: 'what another day counted is given back to this one',
@@ -321,13 +321,13 @@ const MUTANTS: Mutant[] = [
   },
   {
     title: 'a budget begins anew only where a key has caps as well',
-    from: 'IF p_metered OR v_budgeted OR g_meter IS NOT NULL THEN',
-    to: 'IF p_metered OR g_meter IS NOT NULL THEN',
+    from: 'IF p_metered OR v_budgeted OR cardinality(v_givebacks) > 0 THEN',
+    to: 'IF p_metered OR cardinality(v_givebacks) > 0 THEN',
   },
   {
     title: 'the windows of a budget never begin anew',
-    from: '|| h_meter || h_budget, 0)',
-    to: '|| h_meter, 0)',
+    from: 'v_meters := h_meter || h_budget\n',
+    to: 'v_meters := h_meter\n',
   },
   {
     title: 'a hold is given back to the budget where our clock says, not where it was counted',
