@@ -81,21 +81,17 @@ export function createBatcher<Item, Answer>(
     underWay = batch.length;
     lastSize = batch.length;
     lastStart = performance.now();
-    let tell: (waiting: Waiting<Item, Answer>, index: number) => void;
     try {
       const answers = await flush(batch.map((waiting) => waiting.item));
-      tell = ({ resolve }, index) => resolve(answers[index] as Answer);
+      for (const [index, waiting] of batch.entries()) waiting.resolve(answers[index] as Answer);
     } catch (error) {
-      tell = ({ reject }) => reject(error);
+      for (const waiting of batch) waiting.reject(error);
     }
     underWay = 0;
     answered += batch.length;
-    // The next batch leaves before anybody hears of this one, so that it is worked on while they do.
-    if (queue.length > 0 && spacingLeft() <= 0) void send();
-    else schedule();
-    for (const [index, waiting] of batch.entries()) tell(waiting, index);
     for (const drain of drains) if (drain.upTo <= answered) drain.resolve();
     drains = drains.filter((drain) => drain.upTo > answered);
+    schedule();
   }
 
   return {
