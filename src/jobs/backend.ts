@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import { Redis } from 'ioredis';
 import type { JobSchedulerTemplateOptions, Processor, RepeatOptions, WorkerOptions } from 'bullmq';
 
@@ -75,6 +76,11 @@ async function openPostgres(databaseUrl: string, onError: (error: Error) => void
     max: CONNECTIONS,
     connectionTimeoutMillis: 5_000,
     application_name: 'sentinel jobs',
+    // A connection in use that breaks between two statements tells nobody but this listener, without which that
+    // ends the process.
+    onConnect: (client: EventEmitter) => {
+      client.on('error', () => {});
+    },
   };
   const queue = new Queue(QUEUE, { connection });
   queue.on('error', onError);

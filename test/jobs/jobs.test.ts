@@ -343,6 +343,31 @@ for (const kind of ['PostgreSQL', 'Redis'] as const) {
       assert.equal(runs.total(), told);
     });
 
+    test('a store that is cut off at each of the steps it is opened in is opened at last', async () => {
+      let stepsUntilCut = 1;
+      let steps = 0;
+      const proxy = await startTcpProxy(portOf(redis?.url ?? database.url), () => {
+        steps += 1;
+        if (steps < stepsUntilCut) return 'pass';
+        steps = 0;
+        stepsUntilCut += 1;
+        return 'cut request';
+      });
+      const runs = counter();
+      const jobs = start(
+        throughProxy(await newStore(), proxy),
+        { often: { repeat: { everyMs: 50 }, run: runs.count } },
+        { limits: { openAgainMs: 1 } },
+      );
+      try {
+        await runs.reached(2);
+        assert.ok(proxy.counts['cut request'] > 5);
+      } finally {
+        await jobs.stop(5_000);
+        await proxy.close();
+      }
+    });
+
     test('a store that goes away and comes back is said once, and jobs go on', async () => {
       let isAway = true;
       const proxy = await startTcpProxy(portOf(redis?.url ?? database.url), () =>

@@ -193,7 +193,8 @@ test('told to stop while its database is away, it ends all the same, and the hol
     const before = await readBooks(database.url);
     await withCallUnderWay({ text: 'held', env }, async ({ gateway, outcome }) => {
       cable.cut();
-      assert.equal((await gateway.stop()).code, 0);
+      const ended = await gateway.stop();
+      assert.equal(ended.code, 0, ended.stderr);
       assert.notEqual((await outcome).kind, 'answer');
       const books = await readBooks(database.url);
       assert.deepEqual([books.faults, books.openHolds], [[], before.openHolds + 1]);
