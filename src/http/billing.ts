@@ -1,12 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { accepts } from 'hono/accepts';
 import { formatCredits, formatUsd } from '../base/money.ts';
 import { listBalances, type OwnBalance } from '../billing/balances.ts';
 import { BALANCE_KINDS, listTransactions } from '../ledger/transactions.ts';
-import { formatCsv } from './csv.ts';
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
+import { answerPage, CSV_PAGES, formatIn, pageOrCsv } from './page-or-csv.ts';
 import { newRoutes, noQuery, json, refusals, signedIn } from './route.ts';
 import { formatTransaction, transactionOut } from './transaction.ts';
 import {
@@ -18,7 +17,6 @@ import {
   idIn,
   listIn,
   moment,
-  pageOf,
   timesIn,
   toPage,
   wholeNumber,
@@ -74,7 +72,7 @@ export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     path: '/v1/billing/transactions',
     tags: ['billing'],
     summary: 'Every movement of that balance, newest first',
-    description: 'As CSV with `format=csv` or `Accept: text/csv`; the next page is then in the Link header.',
+    description: CSV_PAGES,
     ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
@@ -82,21 +80,12 @@ export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
         ...timesIn,
         agent: agentIdIn.optional(),
         key: idIn.optional().openapi({ example: 'key_0199f2…' }),
-        format: z.enum(['json', 'csv']).optional(),
+        format: formatIn,
         limit: wholeNumber(1, 1_000, 100),
         cursor: cursorIn,
       }),
     },
-    responses: {
-      200: {
-        description: 'A page of movements.',
-        content: {
-          'application/json': { schema: pageOf(transactionOut) },
-          'text/csv': { schema: z.string() },
-        },
-      },
-      ...refusals,
-    },
+    responses: { 200: pageOrCsv(transactionOut, 'A page of movements.'), ...refusals },
   });
 
   return newRoutes()
@@ -130,24 +119,13 @@ export function billingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
         limit: limit + 1,
       });
       const page = toPage(rows, limit, formatTransaction, (row) => String(row.seq));
-      const supports = ['application/json', 'text/csv'];
-      const wanted = accepts(c, { header: 'Accept', supports, default: 'application/json' });
-      if ((format ?? (wanted === 'text/csv' ? 'csv' : 'json')) === 'json') return c.json(page, 200);
-
-      if (page.next_cursor !== null) {
-        const next = new URL(c.req.url).searchParams;
-        next.set('cursor', page.next_cursor);
-        c.header('link', `<${deps.publicUrl}/v1/billing/transactions?${next.toString()}>; rel="next"`);
-      }
-      c.header('content-type', 'text/csv; charset=utf-8');
-      c.header('content-disposition', 'attachment; filename="transactions.csv"');
-      return c.body(
-        formatCsv(
-          CSV_COLUMNS,
-          page.items.map((item) => CSV_COLUMNS.map((column) => item[column] ?? '')),
-        ),
-        200,
-      ) as never;
+      const { publicUrl } = deps;
+      return answerPage(c, page, {
+        format,
+        columns: CSV_COLUMNS,
+        fileName: 'transactions.csv',
+        publicUrl,
+      }) as never;
     });
 }
 

@@ -1,14 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { accepts } from 'hono/accepts';
 import { idOfUuid } from '../base/ids.ts';
 import { formatCredits } from '../base/money.ts';
 import { EARNED_STATES, listEarnedCalls, type EarnedCall } from '../billing/earned-calls.ts';
 import { getEarnings } from '../billing/earnings.ts';
 import { findOverReports } from '../calls/records.ts';
-import { formatCsv } from './csv.ts';
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
+import { answerPage, CSV_PAGES, formatIn, pageOrCsv } from './page-or-csv.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import {
   amountOut,
@@ -16,7 +15,6 @@ import {
   badCursor,
   cursorIn,
   moment,
-  pageOf,
   timesIn,
   toPage,
   wholeNumber,
@@ -101,26 +99,17 @@ export function earningsRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     path: '/v1/billing/earnings/calls',
     tags: ['earnings'],
     summary: 'Every call this organization was paid for, newest first',
-    description: 'As CSV with `format=csv` or `Accept: text/csv`; the next page is then in the Link header.',
+    description: CSV_PAGES,
     ...admitted(deps, 'billing:read'),
     request: {
       query: z.strictObject({
         ...timesIn,
-        format: z.enum(['json', 'csv']).optional(),
+        format: formatIn,
         limit: wholeNumber(1, 1_000, 100),
         cursor: cursorIn,
       }),
     },
-    responses: {
-      200: {
-        description: 'A page of calls.',
-        content: {
-          'application/json': { schema: pageOf(earnedCallOut) },
-          'text/csv': { schema: z.string() },
-        },
-      },
-      ...refusals,
-    },
+    responses: { 200: pageOrCsv(earnedCallOut, 'A page of calls.'), ...refusals },
   });
 
   return newRoutes()
@@ -165,24 +154,13 @@ export function earningsRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
         (row) => formatEarnedCall(row, overReports.has(row.callUuid)),
         (row) => String(row.seq),
       );
-      const supports = ['application/json', 'text/csv'];
-      const wanted = accepts(c, { header: 'Accept', supports, default: 'application/json' });
-      if ((format ?? (wanted === 'text/csv' ? 'csv' : 'json')) === 'json') return c.json(page, 200);
-
-      if (page.next_cursor !== null) {
-        const next = new URL(c.req.url).searchParams;
-        next.set('cursor', page.next_cursor);
-        c.header('link', `<${deps.publicUrl}/v1/billing/earnings/calls?${next.toString()}>; rel="next"`);
-      }
-      c.header('content-type', 'text/csv; charset=utf-8');
-      c.header('content-disposition', 'attachment; filename="earnings.csv"');
-      return c.body(
-        formatCsv(
-          CSV_COLUMNS,
-          page.items.map((item) => CSV_COLUMNS.map((column) => String(item[column] ?? ''))),
-        ),
-        200,
-      ) as never;
+      const { publicUrl } = deps;
+      return answerPage(c, page, {
+        format,
+        columns: CSV_COLUMNS,
+        fileName: 'earnings.csv',
+        publicUrl,
+      }) as never;
     });
 }
 
