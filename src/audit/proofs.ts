@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import { buildTree, HASH_BYTES, hashLeaf, rootOf, siblingsOf } from '../base/hash-tree.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits, type Currency } from '../base/money.ts';
-import { arrayLiteral } from '../db/array-literal.ts';
+import { bigintArray, intArray, textArray } from '../db/binary-array.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { sumLedger, type KindTotal, type LedgerTotals } from '../ledger/totals.ts';
 import { createJwsSigner, type JwsKey } from './compact-jws.ts';
@@ -151,8 +151,8 @@ async function insertProof(
   await tx.execute(sql`
     INSERT INTO proof_chains (day, account_id, leaf, seq, head)
     SELECT ${proof.day}::date, account, ord - 1, seq, decode(head, 'hex')
-    FROM unnest(${arrayLiteral(ends, ({ accountId }) => accountId)}::bigint[],
-      ${arrayLiteral(ends, ({ seq }) => seq)}::bigint[], ${arrayLiteral(ends, ({ head }) => head)}::text[])
+    FROM unnest(${bigintArray(ends, ({ accountId }) => accountId)}::bigint[],
+      ${bigintArray(ends, ({ seq }) => BigInt(seq))}::bigint[], ${textArray(ends, ({ head }) => head)}::text[])
       WITH ORDINALITY AS w (account, seq, head, ord)`);
   return true;
 }
@@ -167,7 +167,7 @@ async function findChain(db: Db, accountId: bigint, day: string, size: number): 
   const { rows } = await db.execute<{ organization: string; currency: Currency; path: string[] }>(sql`
     SELECT a.organization_id AS organization, a.currency, ARRAY(
       SELECT encode(substring(p.tree FROM w.place * ${HASH_BYTES} + 1 FOR ${HASH_BYTES}), 'hex')
-      FROM unnest(${arrayLiteral(siblingsOf(size, own.leaf), (place) => place)}::int[]) WITH ORDINALITY AS w (place, ord) ORDER BY w.ord) AS path
+      FROM unnest(${intArray(siblingsOf(size, own.leaf), (place) => place)}::int[]) WITH ORDINALITY AS w (place, ord) ORDER BY w.ord) AS path
     FROM proofs p, ledger_accounts a WHERE p.day = ${day} AND a.id = ${accountId}`);
   const [row] = rows;
   invariant(row, 'a chain belongs to an account');

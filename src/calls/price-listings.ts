@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { createBatcher } from '../base/batcher.ts';
 import type { Agent } from '../catalog/agent.ts';
 import { priceInForce, type PriceInForce } from '../catalog/price-in-force.ts';
-import { arrayLiteral } from '../db/array-literal.ts';
+import { intArray, textArray } from '../db/binary-array.ts';
 import type { Database, Db } from '../db/db.ts';
 import { apiKeys } from '../identity/tables.ts';
 import { priceListings } from './tables.ts';
@@ -118,9 +118,9 @@ async function insertListings(database: Database, listings: Listing[]): Promise<
     name: 'insert_price_listings',
     text: INSERT,
     values: [
-      arrayLiteral(rows, ({ keyId }) => keyId),
-      arrayLiteral(rows, ({ agentId }) => agentId),
-      arrayLiteral(rows, ({ priceNumber }) => priceNumber),
+      textArray(rows, ({ keyId }) => keyId),
+      textArray(rows, ({ agentId }) => agentId),
+      intArray(rows, ({ priceNumber }) => priceNumber),
     ],
   });
 }
