@@ -141,6 +141,11 @@ async function hasProof(db: Db, day: string): Promise<boolean> {
   return known.length > 0;
 }
 
+const accountsOf = bigintArray(({ accountId }: End) => accountId);
+const seqsOf = bigintArray(({ seq }: End) => BigInt(seq));
+const headsOf = textArray(({ head }: End) => head);
+const placesOf = intArray((place: number) => place);
+
 async function insertProof(
   tx: Tx,
   proof: { day: string; jws: string; tree: Buffer },
@@ -151,8 +156,8 @@ async function insertProof(
   await tx.execute(sql`
     INSERT INTO proof_chains (day, account_id, leaf, seq, head)
     SELECT ${proof.day}::date, account, ord - 1, seq, decode(head, 'hex')
-    FROM unnest(${bigintArray(ends, ({ accountId }) => accountId)}::bigint[],
-      ${bigintArray(ends, ({ seq }) => BigInt(seq))}::bigint[], ${textArray(ends, ({ head }) => head)}::text[])
+    FROM unnest(${accountsOf(ends)}::bigint[],
+      ${seqsOf(ends)}::bigint[], ${headsOf(ends)}::text[])
       WITH ORDINALITY AS w (account, seq, head, ord)`);
   return true;
 }
@@ -167,7 +172,7 @@ async function findChain(db: Db, accountId: bigint, day: string, size: number): 
   const { rows } = await db.execute<{ organization: string; currency: Currency; path: string[] }>(sql`
     SELECT a.organization_id AS organization, a.currency, ARRAY(
       SELECT encode(substring(p.tree FROM w.place * ${HASH_BYTES} + 1 FOR ${HASH_BYTES}), 'hex')
-      FROM unnest(${intArray(siblingsOf(size, own.leaf), (place) => place)}::int[]) WITH ORDINALITY AS w (place, ord) ORDER BY w.ord) AS path
+      FROM unnest(${placesOf(siblingsOf(size, own.leaf))}::int[]) WITH ORDINALITY AS w (place, ord) ORDER BY w.ord) AS path
     FROM proofs p, ledger_accounts a WHERE p.day = ${day} AND a.id = ${accountId}`);
   const [row] = rows;
   invariant(row, 'a chain belongs to an account');

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { createBatcher } from '../base/batcher.ts';
 import type { Agent } from '../catalog/agent.ts';
 import { priceInForce, type PriceInForce } from '../catalog/price-in-force.ts';
-import { intArray, textArray } from '../db/binary-array.ts';
+import { arraysOf, intArray, textArray } from '../db/binary-array.ts';
 import type { Database, Db } from '../db/db.ts';
 import { apiKeys } from '../identity/tables.ts';
 import { priceListings } from './tables.ts';
@@ -105,6 +105,11 @@ const INSERT = `INSERT INTO price_listings AS p (key_id, agent_id, price_number)
 SELECT * FROM unnest($1::text[], $2::text[], $3::int[])
 ON CONFLICT (key_id, agent_id) DO UPDATE SET price_number = excluded.price_number
 WHERE p.price_number < excluded.price_number`;
+const COLUMNS = [
+  textArray(({ keyId }: Listing) => keyId),
+  textArray(({ agentId }: Listing) => agentId),
+  intArray(({ priceNumber }: Listing) => priceNumber),
+];
 
 async function insertListings(database: Database, listings: Listing[]): Promise<void> {
   const newest = new Map<string, Listing>();
@@ -117,11 +122,7 @@ async function insertListings(database: Database, listings: Listing[]): Promise<
   await database.pool.query({
     name: 'insert_price_listings',
     text: INSERT,
-    values: [
-      textArray(rows, ({ keyId }) => keyId),
-      textArray(rows, ({ agentId }) => agentId),
-      intArray(rows, ({ priceNumber }) => priceNumber),
-    ],
+    values: arraysOf(COLUMNS, rows),
   });
 }
 

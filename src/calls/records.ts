@@ -5,12 +5,14 @@ import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { traceOf, type Log } from '../base/log.ts';
 import { formatCredits } from '../base/money.ts';
 import {
+  arraysOf,
   bigintArray,
   booleanArray,
   intArray,
   textArray,
   timestamptzArray,
   uuidArray,
+  type ArrayOf,
 } from '../db/binary-array.ts';
 import type { Database, Db } from '../db/db.ts';
 import { calls } from './tables.ts';
@@ -49,29 +51,30 @@ export function createCallRecorder(database: Database, log: Log): CallRecorder {
 
 // The columns in the order of the table, which the row of the conflict clause has.
 const COLUMNS = [
-  ['id', 'uuid', (rows) => uuidArray(rows, (r) => uuidOfId('call', r.id) ?? '')],
-  ['organization_id', 'text', (rows) => textArray(rows, (r) => r.organizationId)],
-  ['key_id', 'text', (rows) => textArray(rows, (r) => r.keyId)],
-  ['agent_id', 'text', (rows) => textArray(rows, (r) => r.agentId)],
-  ['agent_version', 'text', (rows) => textArray(rows, (r) => r.agentVersion ?? null)],
-  ['currency', 'text', (rows) => textArray(rows, (r) => r.currency)],
-  ['wire', 'text', (rows) => textArray(rows, (r) => r.wire)],
-  ['outcome', 'text', (rows) => textArray(rows, (r) => r.outcome)],
-  ['replay_of', 'uuid', (rows) => uuidArray(rows, (r) => r.replayOf ?? null)],
-  ['code', 'text', (rows) => textArray(rows, (r) => r.code ?? null)],
-  ['held_micros', 'bigint', (rows) => bigintArray(rows, (r) => r.heldMicros)],
-  ['charged_micros', 'bigint', (rows) => bigintArray(rows, (r) => r.chargedMicros)],
-  ['fee_micros', 'bigint', (rows) => bigintArray(rows, (r) => r.feeMicros)],
-  ['request_id', 'text', (rows) => textArray(rows, (r) => r.requestId)],
-  ['is_delivered', 'boolean', (rows) => booleanArray(rows, (r) => r.isDelivered)],
-  ['upstream_ms', 'int', (rows) => intArray(rows, (r) => r.upstreamMs ?? null)],
-  ['started_at', 'timestamptz', (rows) => timestamptzArray(rows, (r) => r.startedAt)],
-  ['ended_at', 'timestamptz', (rows) => timestamptzArray(rows, (r) => r.endedAt)],
-  ['session', 'text', (rows) => textArray(rows, (r) => r.session ?? null)],
-  ['acting_for', 'text', (rows) => textArray(rows, (r) => r.actingFor ?? null)],
-  ['is_over_reported', 'boolean', (rows) => booleanArray(rows, (r) => r.isOverReported ?? false)],
-] as const satisfies readonly [string, string, (records: CallRecord[]) => Buffer][];
+  ['id', 'uuid', uuidArray((r) => uuidOfId('call', r.id) ?? '')],
+  ['organization_id', 'text', textArray((r) => r.organizationId)],
+  ['key_id', 'text', textArray((r) => r.keyId)],
+  ['agent_id', 'text', textArray((r) => r.agentId)],
+  ['agent_version', 'text', textArray((r) => r.agentVersion ?? null)],
+  ['currency', 'text', textArray((r) => r.currency)],
+  ['wire', 'text', textArray((r) => r.wire)],
+  ['outcome', 'text', textArray((r) => r.outcome)],
+  ['replay_of', 'uuid', uuidArray((r) => r.replayOf ?? null)],
+  ['code', 'text', textArray((r) => r.code ?? null)],
+  ['held_micros', 'bigint', bigintArray((r) => r.heldMicros)],
+  ['charged_micros', 'bigint', bigintArray((r) => r.chargedMicros)],
+  ['fee_micros', 'bigint', bigintArray((r) => r.feeMicros)],
+  ['request_id', 'text', textArray((r) => r.requestId)],
+  ['is_delivered', 'boolean', booleanArray((r) => r.isDelivered)],
+  ['upstream_ms', 'int', intArray((r) => r.upstreamMs ?? null)],
+  ['started_at', 'timestamptz', timestamptzArray((r) => r.startedAt)],
+  ['ended_at', 'timestamptz', timestamptzArray((r) => r.endedAt)],
+  ['session', 'text', textArray((r) => r.session ?? null)],
+  ['acting_for', 'text', textArray((r) => r.actingFor ?? null)],
+  ['is_over_reported', 'boolean', booleanArray((r) => r.isOverReported ?? false)],
+] as const satisfies readonly [string, string, ArrayOf<CallRecord>][];
 
+const ARRAYS = COLUMNS.map(([, , arrayOf]) => arrayOf);
 const NAMES = COLUMNS.map(([name]) => name).join(', ');
 // Side by side in the list of what is selected, the arrays are walked once; `FROM unnest(…)` would write each
 // into a table of its own first.
@@ -86,7 +89,7 @@ async function insertWithPatience(database: Database, records: CallRecord[], log
   let statement = { name: 'insert_calls', text: INSERT };
   for (let attempt = 1; ; attempt += 1) {
     try {
-      await database.pool.query({ ...statement, values: COLUMNS.map(([, , arrayOf]) => arrayOf(records)) });
+      await database.pool.query({ ...statement, values: arraysOf(ARRAYS, records) });
       return;
     } catch (error) {
       // Written before: by the sweeper, or by an attempt whose answer was lost.

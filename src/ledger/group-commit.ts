@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import { createPatience } from '../base/patience.ts';
 import { Problem } from '../base/problem.ts';
 import type { ReceiptTemplate } from '../base/receipt.ts';
-import { bigintArray, intArray, textArray, uuidArray } from '../db/binary-array.ts';
+import { arraysOf, bigintArray, intArray, textArray, uuidArray } from '../db/binary-array.ts';
 
 /** What one hold asks for. Amounts in micro-credits, accounts by id. */
 export type HoldOrder = {
@@ -271,75 +271,110 @@ function split(items: Item[]): Batch {
     if (item.kind === 'resolution') resolutions.push(item.order);
     else if (!item.isAbandoned) holds.push(item.order);
   }
-  resolutions.sort((a, b) => (a.callUuid < b.callUuid ? -1 : 1));
+  resolutions.sort(byCallUuid);
   return { resolutions, holds };
 }
+
+function byCallUuid(a: ResolutionOrder, b: ResolutionOrder): number {
+  return a.callUuid < b.callUuid ? -1 : 1;
+}
+
+// In the order of the statement's parameters.
+const RESOLUTION_COLUMNS = [
+  uuidArray((order: ResolutionOrder) => order.callUuid),
+  textArray((order: ResolutionOrder) => order.kind),
+  bigintArray((order: ResolutionOrder) => order.chargeMicros),
+  bigintArray((order: ResolutionOrder) => order.feeMicros),
+];
+const HOLD_COLUMNS = [
+  uuidArray((order: HoldOrder) => order.callUuid),
+  bigintArray((order: HoldOrder) => order.buyer),
+  bigintArray((order: HoldOrder) => order.seller),
+  bigintArray((order: HoldOrder) => order.fees),
+  bigintArray((order: HoldOrder) => order.amountMicros),
+  bigintArray((order: HoldOrder) => BigInt(Math.round(order.ttlMs))),
+  textArray((order: HoldOrder) => order.keyId),
+  textArray((order: HoldOrder) => order.agentId),
+];
+const METER_AND_TERMS_COLUMNS = [
+  bigintArray((order: HoldOrder) => order.meterId ?? 0n),
+  textArray((order: HoldOrder) => order.terms?.agentVersion ?? null),
+  textArray((order: HoldOrder) => order.terms?.inputHash ?? null),
+];
+const CLAIM_COLUMNS = [
+  intArray((claim: Claim) => claim.ord),
+  textArray((claim: Claim) => claim.key),
+  textArray((claim: Claim) => claim.requestHash),
+];
+const balancesOf = bigintArray((balance: bigint) => balance);
+const placesInBalances = intArray((place: number) => place);
+const RECEIPT_COLUMNS = [
+  textArray((order: ResolutionOrder) => order.receipt?.template.before ?? null),
+  textArray((order: ResolutionOrder) => order.receipt?.template.after ?? null),
+];
 
 function parameters(
   { resolutions, holds }: Batch,
   isRetry: boolean,
   idempotencyTtlSeconds: number,
 ): unknown[] {
-  const claims = holds.flatMap(({ idempotency }, index) =>
-    idempotency === undefined ? [] : [{ ord: index + 1, ...idempotency }],
-  );
+  const { claims, isMetered } = whatIsRare(holds);
   const { balances, chainOf } = chainsOf(resolutions);
   return [
     isRetry,
-    uuidArray(resolutions, (order) => order.callUuid),
-    textArray(resolutions, (order) => order.kind),
-    bigintArray(resolutions, (order) => order.chargeMicros),
-    bigintArray(resolutions, (order) => order.feeMicros),
-    uuidArray(holds, (order) => order.callUuid),
-    bigintArray(holds, (order) => order.buyer),
-    bigintArray(holds, (order) => order.seller),
-    bigintArray(holds, (order) => order.fees),
-    bigintArray(holds, (order) => order.amountMicros),
-    bigintArray(holds, (order) => BigInt(Math.round(order.ttlMs))),
-    textArray(holds, (order) => order.keyId),
-    textArray(holds, (order) => order.agentId),
-    holds.some((order) => order.meterId !== undefined),
-    bigintArray(holds, (order) => order.meterId ?? 0n),
-    textArray(holds, (order) => order.terms?.agentVersion ?? null),
-    textArray(holds, (order) => order.terms?.inputHash ?? null),
-    intArray(claims, ({ ord }) => ord),
-    textArray(claims, ({ key }) => key),
-    textArray(claims, ({ requestHash }) => requestHash),
+    ...arraysOf(RESOLUTION_COLUMNS, resolutions),
+    ...arraysOf(HOLD_COLUMNS, holds),
+    isMetered,
+    ...arraysOf(METER_AND_TERMS_COLUMNS, holds),
+    ...arraysOf(CLAIM_COLUMNS, claims),
     `${idempotencyTtlSeconds} seconds`,
-    bigintArray(balances, (balance) => balance),
-    intArray(resolutions, chainOf),
-    textArray(resolutions, (order) => order.receipt?.template.before ?? null),
-    textArray(resolutions, (order) => order.receipt?.template.after ?? null),
+    balancesOf(balances),
+    placesInBalances(chainOf),
+    ...arraysOf(RECEIPT_COLUMNS, resolutions),
   ];
 }
 
-/** The balances that get receipts, each once, and which of them a resolution's is for, from 1; 0 without one. */
-function chainsOf(resolutions: ResolutionOrder[]) {
+/** An idempotency key that the hold at this place, from 1, claims. */
+type Claim = { ord: number; key: string; requestHash: string };
+
+function whatIsRare(holds: HoldOrder[]): { claims: Claim[]; isMetered: boolean } {
+  const claims: Claim[] = [];
+  let isMetered = false;
+  for (const [index, { idempotency, meterId }] of holds.entries()) {
+    if (idempotency !== undefined) claims.push({ ord: index + 1, ...idempotency });
+    isMetered ||= meterId !== undefined;
+  }
+  return { claims, isMetered };
+}
+
+/** The balances that get receipts, each once, and which of them each resolution's is for, from 1; 0 without one. */
+function chainsOf(resolutions: ResolutionOrder[]): { balances: bigint[]; chainOf: number[] } {
   const chains = new Map<bigint, number>();
+  const chainOf: number[] = [];
   for (const { receipt } of resolutions) {
     if (receipt && !chains.has(receipt.buyer)) chains.set(receipt.buyer, chains.size + 1);
+    chainOf.push((receipt && chains.get(receipt.buyer)) ?? 0);
   }
-  return {
-    balances: [...chains.keys()],
-    chainOf: ({ receipt }: ResolutionOrder) => (receipt && chains.get(receipt.buyer)) ?? 0,
-  };
+  return { balances: [...chains.keys()], chainOf };
 }
 
 /** The answers in the order the items were asked in, which for resolutions is not the order they were sent in. */
-function answersInOrder(items: Item[], batch: Batch, row: BatchRow): Resolution[] {
-  const [prevs = [], seqs = []] = row.places.split('\n').map((line) => line.split(','));
-  const answerOf = new Map(
-    batch.resolutions.map((order, index) => {
-      const [prev, seq] = [prevs[index], seqs[index]];
-      const place = prev && seq ? { prev, seq } : undefined;
-      return [order, { code: row.codes.charAt(index), place }];
-    }),
-  );
-  let hold = batch.resolutions.length;
-  return items.map((item) => {
-    if (item.kind === 'resolution') return answerOf.get(item.order) ?? { code: '!', place: undefined };
-    return { code: item.isAbandoned ? '~' : row.codes.charAt(hold++), place: undefined };
-  });
+function answersInOrder(items: Item[], { resolutions }: Batch, { codes, places }: BatchRow): Resolution[] {
+  const [prevs, seqs] = places.split('\n');
+  const prevOf = prevs?.split(',') ?? [];
+  const seqOf = seqs?.split(',') ?? [];
+  const answerOf = new Map<ResolutionOrder, Resolution>();
+  for (const [index, order] of resolutions.entries()) {
+    const [prev, seq] = [prevOf[index], seqOf[index]];
+    answerOf.set(order, { code: codes.charAt(index), place: prev && seq ? { prev, seq } : undefined });
+  }
+  let hold = resolutions.length;
+  const answers: Resolution[] = [];
+  for (const item of items) {
+    if (item.kind === 'resolution') answers.push(answerOf.get(item.order) ?? { code: '!', place: undefined });
+    else answers.push({ code: item.isAbandoned ? '~' : codes.charAt(hold++), place: undefined });
+  }
+  return answers;
 }
 
 /**
