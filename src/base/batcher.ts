@@ -13,6 +13,8 @@ export type Batcher<Item, Answer> = {
 
 export type BatcherOptions = {
   maxBatch: number;
+  /** Batches under way at a time; one unless said. With more, the next is there already when one is answered. */
+  inFlight?: number;
   /**
    * Small batches are held back until this long after the start of the one before, so that their fixed cost
    * is shared by more. Only under load: a batch after one of fewer than `busyAt` items is not held back, nor
@@ -27,25 +29,26 @@ type Waiting<Item, Answer> = {
   reject(error: unknown): void;
 };
 
-/** `flush` answers for every item of a batch, in order. It is never called twice at the same time. */
+/** `flush` answers for every item of a batch, in order. It is called no more than `inFlight` times at once. */
 export function createBatcher<Item, Answer>(
   flush: (items: Item[]) => Promise<Answer[]>,
   options: BatcherOptions,
 ): Batcher<Item, Answer> {
-  const { maxBatch, spacing } = options;
+  const { maxBatch, inFlight = 1, spacing } = options;
   let queue: Waiting<Item, Answer>[] = [];
-  let underWay = 0;
+  // Where each batch under way begins, counted in items since the start.
+  const underWay: number[] = [];
   let isScheduled = false;
   let heldBack: NodeJS.Timeout | undefined;
   let lastSize = 0;
   let lastStart = 0;
-  let added = 0;
-  let answered = 0;
+  let sent = 0;
+  let waiting = 0;
   // Each waits for what had been added when it was asked: under steady load the queue itself is never empty.
   let drains: { upTo: number; resolve(): void }[] = [];
 
   function schedule(): void {
-    if (isScheduled || underWay > 0 || queue.length === 0) return;
+    if (isScheduled || underWay.length >= inFlight || queue.length === 0) return;
     const waitMs = spacingLeft();
     if (waitMs > 0) {
       heldBack ??= setTimeout(() => {
@@ -64,12 +67,14 @@ export function createBatcher<Item, Answer>(
   }
 
   function sendSoon(): void {
-    if (isScheduled || underWay > 0) return;
+    if (isScheduled || underWay.length >= inFlight) return;
     isScheduled = true;
     // After the current turn of the event loop, so that everything it asked for goes together.
     setImmediate(() => {
       isScheduled = false;
-      void send();
+      do void send();
+      while (underWay.length < inFlight && queue.length >= maxBatch);
+      schedule();
     });
   }
 
@@ -78,34 +83,44 @@ export function createBatcher<Item, Answer>(
     heldBack = undefined;
     const batch = queue.length <= maxBatch ? queue : queue.slice(0, maxBatch);
     queue = batch === queue ? [] : queue.slice(maxBatch);
-    underWay = batch.length;
+    const from = sent;
+    underWay.push(from);
+    sent += batch.length;
     lastSize = batch.length;
     lastStart = performance.now();
     try {
-      const answers = await flush(batch.map((waiting) => waiting.item));
-      for (const [index, waiting] of batch.entries()) waiting.resolve(answers[index] as Answer);
+      const items: Item[] = [];
+      for (const { item } of batch) items.push(item);
+      const answers = await flush(items);
+      for (const [index, { resolve }] of batch.entries()) resolve(answers[index] as Answer);
     } catch (error) {
-      for (const waiting of batch) waiting.reject(error);
+      for (const { reject } of batch) reject(error);
     }
-    underWay = 0;
-    answered += batch.length;
+    waiting -= batch.length;
+    underWay.splice(underWay.indexOf(from), 1);
+    tellDrained();
+    schedule();
+  }
+
+  function tellDrained(): void {
+    if (drains.length === 0) return;
+    const answered = Math.min(sent, ...underWay);
     for (const drain of drains) if (drain.upTo <= answered) drain.resolve();
     drains = drains.filter((drain) => drain.upTo > answered);
-    schedule();
   }
 
   return {
     add: (item) =>
       new Promise((resolve, reject) => {
         queue.push({ item, resolve, reject });
-        added += 1;
+        waiting += 1;
         schedule();
       }),
-    depth: () => queue.length + underWay,
+    depth: () => waiting,
     drain: () => {
-      if (queue.length + underWay === 0) return Promise.resolve();
+      if (waiting === 0) return Promise.resolve();
       return new Promise((resolve) => {
-        drains.push({ upTo: added, resolve });
+        drains.push({ upTo: sent + queue.length, resolve });
         schedule();
       });
     },

@@ -47,6 +47,60 @@ test('one batch is under way at a time; what comes meanwhile is the next, in the
   assert.equal(batcher.depth(), 0);
 });
 
+test('two batches are under way where two may be, and whoever drains waits for the earlier one', async () => {
+  const batches: { items: number[]; done(): void }[] = [];
+  const batcher = createBatcher<number, number>(
+    async (items) => {
+      await new Promise<void>((done) => batches.push({ items, done }));
+      return items;
+    },
+    { maxBatch: 2, inFlight: 2 },
+  );
+  const answers = [1, 2].map(batcher.add);
+  let isDrained = false;
+  const drained = batcher.drain().then(() => (isDrained = true));
+  await turn();
+  answers.push(...[3, 4, 5, 6, 7].map(batcher.add));
+  await turn();
+  batches[1]?.done();
+  await turn();
+  await turn();
+  assert.deepEqual(
+    batches.map(({ items }) => items),
+    [
+      [1, 2],
+      [3, 4],
+      [5, 6],
+    ],
+  );
+  assert.equal(isDrained, false, 'only what came later is answered');
+  assert.equal(batcher.depth(), 5);
+  batches[0]?.done();
+  await drained;
+  await turn();
+  await turn();
+  for (const batch of batches.slice(2)) batch.done();
+  assert.deepEqual(await Promise.all(answers), [1, 2, 3, 4, 5, 6, 7]);
+  assert.equal(batcher.depth(), 0);
+});
+
+test('several batches leave in one turn where they may', async () => {
+  const batches: number[][] = [];
+  const batcher = createBatcher<number, number>(
+    (items) => {
+      batches.push(items);
+      return new Promise(() => {});
+    },
+    { maxBatch: 2, inFlight: 2 },
+  );
+  for (let n = 1; n <= 5; n++) void batcher.add(n);
+  await turn();
+  assert.deepEqual(batches, [
+    [1, 2],
+    [3, 4],
+  ]);
+});
+
 test('a batch that fails fails those in it, and leaves the next alone', async () => {
   const batcher = createBatcher<number, number>(
     (items) => {
