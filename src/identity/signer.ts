@@ -7,10 +7,10 @@ import { openEd25519 } from './ed25519.ts';
 const SIGNATURE_BYTES = 64;
 // Waking another thread costs what two signatures do.
 const FEW = 2;
-// Half a millisecond of signing: the first of many are told while the others are being made.
-const MOST = 24;
-// The thread always finds more to do; what is beyond that waits, and goes in fuller batches.
-const IN_FLIGHT = 8;
+// A millisecond of signing: the first of many are told while the others are being made.
+const MOST = 48;
+// The thread finds the next batch when it is done with one; what is beyond that waits, and goes in a fuller one.
+const IN_FLIGHT = 2;
 
 /**
  * Signs with Ed25519, on a thread of its own: a busy gateway runs out of its event loop first. What one turn of
