@@ -2,7 +2,8 @@ import type { Log } from '../base/log.ts';
 import type { Database } from '../db/db.ts';
 import { invariant } from '../base/invariant.ts';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
-import { createGroupCommit, type HoldOrder, type ReceiptOrder, type ReceiptPlace } from './group-commit.ts';
+import type { HoldOrder, ReceiptOrder, ReceiptPlace } from './batch.ts';
+import { createGroupCommit } from './group-commit.ts';
 
 export type { ReceiptOrder, ReceiptPlace };
 

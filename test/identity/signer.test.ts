@@ -14,13 +14,16 @@ const publicKey = createPublicKey(privateKey);
 test('every text gets its own signature, alone or among many, whatever is in it', async () => {
   const sign = createSigner(privateKey);
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.string({ unit: 'binary' }), { maxLength: 300, size: 'max' }), async (texts) => {
-      const signatures = await Promise.all(texts.map((text) => sign(text)));
-      for (const [index, text] of texts.entries()) {
-        const signature = signatures[index];
-        assert.ok(signature && verify(null, Buffer.from(text), publicKey, signature), JSON.stringify(text));
-      }
-    }),
+    fc.asyncProperty(
+      fc.array(fc.string({ unit: 'binary' }), { maxLength: 300, size: 'max' }),
+      async (texts) => {
+        const signatures = await Promise.all(texts.map((text) => sign(text)));
+        for (const [index, text] of texts.entries()) {
+          const signature = signatures[index];
+          assert.ok(signature && verify(null, Buffer.from(text), publicKey, signature), JSON.stringify(text));
+        }
+      },
+    ),
     { numRuns: 40 },
   );
 });
