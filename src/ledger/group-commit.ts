@@ -51,8 +51,10 @@ export function createGroupCommit(
   let opening: Promise<pg.Client> | undefined;
   let previous: Session | undefined;
   let closing = false;
+  let closed = false;
 
   async function connection(): Promise<pg.Client> {
+    if (closed) throw new Error('the ledger is closed');
     if (client) return client;
     // Batches that find it broken together wait for the same new one.
     opening ??= open().finally(() => {
@@ -79,7 +81,8 @@ export function createGroupCommit(
     } catch (error) {
       // A connection that is not used must not be left open: there will be one for every attempt.
       drop(fresh);
-      throw error;
+      // Without its code: what the server says to a greeting is no verdict on the batch that waits for it.
+      throw new Error(messageOf(error), { cause: error });
     }
     client = fresh;
     return fresh;
@@ -178,6 +181,8 @@ export function createGroupCommit(
     close: async () => {
       closing = true;
       await batcher.drain();
+      // A call that outlived its grace may still come to its end; nobody would close a connection made for it.
+      closed = true;
       await client?.end().catch(() => {});
     },
   };
@@ -234,11 +239,12 @@ function abandonImpatient(items: Item[]): void {
 /**
  * True when the statement may or may not have been committed, or was not committed but will be if it is
  * sent again: connection failures, shutdowns (57P), deadlock and serialization (40), lock waits (55P03),
- * a cancelled statement (57014) and resources that ran out (53).
+ * a cancelled statement (57014), resources that ran out (53), and a statement the server does not know (26000)
+ * because the batch in front, which was to name it, failed.
  */
 function isOutcomeUnknown(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return !/^[0-9A-Z]{5}$/.test(code) || /^(08|25006|40|53|57|55P03|58)/.test(code) || code === 'EPIPE';
+  return !/^[0-9A-Z]{5}$/.test(code) || /^(08|25006|26000|40|53|57|55P03|58)/.test(code) || code === 'EPIPE';
 }
 
 function messageOf(error: unknown): string {

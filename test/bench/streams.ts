@@ -4,7 +4,9 @@ import { startChild } from './child.ts';
 import { median, type Figure } from './report.ts';
 
 const OPEN_STREAMS = 1_000;
-const FIRST_CHUNKS = 200;
+const FIRST_CHUNKS = 2_000;
+// Until the compiler has seen all of it.
+const WARM_UP_CHUNKS = 1_000;
 
 type Target = { url: string; headers: Record<string, string>; body(text: string): string; mark: string };
 
@@ -58,7 +60,7 @@ export async function measureStreams(): Promise<Figure[]> {
     return [
       {
         name: 'first chunk through the gateway − first chunk direct, p50',
-        value: median(times.through.slice(20)) - median(times.direct.slice(20)),
+        value: median(times.through.slice(WARM_UP_CHUNKS)) - median(times.direct.slice(WARM_UP_CHUNKS)),
         goal: { most: 3 },
         unit: 'ms',
       },

@@ -4,14 +4,17 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 /**
  * What happens to one chunk a client sends. `lose reply`: the server gets it and its answer is never seen.
  * `cut request`: half of it arrives, then the connection breaks. `stall`: it is kept back until `release`,
- * which delivers it even though its client may have gone long ago, as a slow network does.
+ * which delivers it even though its client may have gone long ago, as a slow network does. `wait`: it and what
+ * the client sends after it arrive when `proceed` is called, in order.
  */
-export type Fault = 'pass' | 'lose reply' | 'cut request' | 'stall';
+export type Fault = 'pass' | 'lose reply' | 'cut request' | 'stall' | 'wait';
 
 export type TcpProxy = {
   port: number;
   /** Delivers every stalled chunk, late; tells how many there were. */
   release(): Promise<number>;
+  /** Lets go of what waits, and of what would wait from now on. */
+  proceed(): void;
   /** How often each fault happened. */
   counts: Record<Fault, number>;
   close(): Promise<void>;
@@ -19,14 +22,16 @@ export type TcpProxy = {
 
 /** Stands between a client and a server on this machine; `judge` decides for every chunk a client sends. */
 export async function startTcpProxy(targetPort: number, judge: (chunk: Buffer) => Fault): Promise<TcpProxy> {
-  const counts: Record<Fault, number> = { pass: 0, 'lose reply': 0, 'cut request': 0, stall: 0 };
+  const counts: Record<Fault, number> = { pass: 0, 'lose reply': 0, 'cut request': 0, stall: 0, wait: 0 };
   const sockets = new Set<Socket>();
   let stalled: { server: Socket; chunk: Buffer }[] = [];
+  const gate = Promise.withResolvers<void>();
 
   const listener = createServer((client) => {
     const server = connect(targetPort, '127.0.0.1');
     let isStalled = false;
     let losesReply = false;
+    let waits: Promise<void> | undefined;
     for (const socket of [client, server]) {
       sockets.add(socket);
       socket.on('error', () => {});
@@ -41,7 +46,11 @@ export async function startTcpProxy(targetPort: number, judge: (chunk: Buffer) =
       counts[fault] += 1;
       switch (fault) {
         case 'pass':
-          server.write(chunk);
+          if (waits) waits = waits.then(() => void server.write(chunk));
+          else server.write(chunk);
+          break;
+        case 'wait':
+          waits = gate.promise.then(() => void server.write(chunk));
           break;
         case 'lose reply':
           losesReply = true;
@@ -72,6 +81,7 @@ export async function startTcpProxy(targetPort: number, judge: (chunk: Buffer) =
   return {
     port: (listener.address() as AddressInfo).port,
     counts,
+    proceed: () => gate.resolve(),
     release: async () => {
       const late = stalled;
       stalled = [];

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import pg from 'pg';
+import { newId } from '../../src/base/ids.ts';
+import { silentLog, type Log } from '../../src/base/log.ts';
+import { openDatabase } from '../../src/db/db.ts';
+import { createLedger, type Ledger } from '../../src/ledger/ledger.ts';
+import { createTestDatabase } from '../support/database.ts';
+import { startTcpProxy, type Fault, type TcpProxy } from '../support/tcp-proxy.ts';
+import { openBooks, type Books, type World } from './books.ts';
+
+let books: Books;
+before(async () => {
+  books = await openBooks();
+});
+after(() => books.close());
+
+const passAll = (): Fault => 'pass';
+
+/** A ledger that reaches its database through a proxy, and a buyer with 1,000 micro-credits. */
+async function withLedger(
+  options: { judge?: (chunk: Buffer) => Fault; log?: Log },
+  use: (given: { ledger: Ledger; proxy: TcpProxy; world: World; hold: Hold }) => Promise<void>,
+): Promise<void> {
+  const proxy = await startTcpProxy(Number(new URL(books.url).port || 5432), options.judge ?? passAll);
+  const url = Object.assign(new URL(books.url), { hostname: '127.0.0.1', port: String(proxy.port) });
+  const log = options.log ?? silentLog;
+  const database = openDatabase(url.href, { log, maxConnections: 1 });
+  const ledger = createLedger(database, log);
+  try {
+    const world = await books.openWorld([1_000n]);
+    const hold: Hold = (callId, amountMicros) =>
+      ledger.hold({
+        callId,
+        buyer: world.buyers[0] ?? 0n,
+        seller: world.seller,
+        fees: world.fees,
+        amountMicros,
+        ttlMs: 60_000,
+        keyId: 'key_1',
+        agentId: 'agt_test_v1',
+        meterId: undefined,
+        idempotency: undefined,
+      });
+    await use({ ledger, proxy, world, hold });
+  } finally {
+    await ledger.close();
+    await database.close();
+    await proxy.close();
+  }
+}
+
+type Hold = (callId: string, amountMicros: bigint) => ReturnType<Ledger['hold']>;
+
+test('a batch behind one that was to name the statement and could not is sent again, and not refused', async (t) => {
+  const { rows } = await books.client.query(
+    'SELECT 1 FROM pg_roles WHERE rolname = current_user AND rolsuper',
+  );
+  if (rows.length === 0) return t.skip('only a superuser may lock the catalogue');
+  const openId = newId('call');
+  await withLedger({}, async ({ world, hold, ledger }) => {
+    assert.deepEqual(await hold(openId, 50n), { kind: 'placed' });
+    await ledger.close();
+    const seen = { batches: 0 };
+    let unlocked: Promise<unknown> | undefined;
+    // The first batch names the statement; while the catalogue is locked, it waits for that in vain.
+    const judge = (chunk: Buffer): Fault => {
+      if (!chunk.includes('ledger_apply')) return 'pass';
+      seen.batches += 1;
+      return seen.batches === 1 ? 'wait' : 'pass';
+    };
+    const log: Log = () => void (unlocked ??= books.client.query('COMMIT'));
+    await withLedger({ judge, log }, async ({ ledger: next, proxy, hold: holdNext }) => {
+      const first = holdNext(newId('call'), 60n);
+      while (seen.batches < 1) await turn();
+      await books.client.query('BEGIN; LOCK TABLE pg_catalog.pg_proc IN ACCESS EXCLUSIVE MODE');
+      const second = next.settle(openId, 50n, 1n);
+      while (seen.batches < 2) await turn();
+      proxy.proceed();
+      assert.equal((await first).kind, 'placed');
+      assert.equal((await second).kind, 'done');
+    });
+    await unlocked;
+    const now = await books.read(world);
+    assert.deepEqual(now.faults, []);
+    assert.deepEqual(now.accounts[String(world.buyers[0])], { posted: 950n, held: 0n });
+  });
+});
+
+test('what the server says to a new connection is no answer to the batch that waits for it', async () => {
+  const name = new URL(books.url).pathname.slice(1);
+  // A database can be closed to connections only from another one.
+  const elsewhere = await createTestDatabase();
+  const admin = new pg.Client({ connectionString: elsewhere.url });
+  await admin.connect();
+  let opened: Promise<unknown> | undefined;
+  const log: Log = (_, __, fields) => {
+    if (!String(fields?.['error']).includes('not currently accepting connections')) return;
+    opened ??= admin.query(`ALTER DATABASE "${name}" ALLOW_CONNECTIONS true`);
+  };
+  await withLedger({ log }, async ({ ledger, world, hold }) => {
+    const callId = newId('call');
+    assert.deepEqual(await hold(callId, 60n), { kind: 'placed' });
+    await admin.query(`ALTER DATABASE "${name}" ALLOW_CONNECTIONS false`);
+    await books.client.query('BEGIN; SELECT 1 FROM ledger_accounts FOR UPDATE');
+    const settled = ledger.settle(callId, 60n, 1n);
+    while (ledger.depth() === 0) await turn();
+    await books.client.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE application_name = 'sentinel ledger' AND datname = current_database()`,
+    );
+    await books.client.query('COMMIT');
+    assert.equal((await settled).kind, 'done');
+    await opened;
+    assert.deepEqual((await books.read(world)).accounts[String(world.buyers[0])], { posted: 940n, held: 0n });
+  });
+  await admin.end();
+  await elsewhere.close();
+});
+
+test('a call that outlives the ledger is refused, and no connection is made for it', async () => {
+  await withLedger({}, async ({ ledger, hold }) => {
+    const callId = newId('call');
+    assert.deepEqual(await hold(callId, 60n), { kind: 'placed' });
+    await ledger.close();
+    for (let late = 0; late < 3; late += 1) await assert.rejects(ledger.settle(callId, 60n, 1n));
+    const { rows } = await books.client.query(
+      `SELECT 1 FROM pg_stat_activity WHERE application_name = 'sentinel ledger' AND datname = current_database()`,
+    );
+    assert.deepEqual(rows, []);
+  });
+});
