@@ -88,6 +88,27 @@ test('a batch behind one that was to name the statement and could not is sent ag
   });
 });
 
+test('two batches on the wire when it breaks are sent again over one new connection, and done once', async () => {
+  const faults: Fault[] = ['stall', 'cut request'];
+  let connections = 0;
+  const judge = (chunk: Buffer): Fault => {
+    if (chunk.includes('statement_timeout')) connections += 1;
+    return (chunk.includes('ledger_apply') && faults.shift()) || 'pass';
+  };
+  await withLedger({ judge }, async ({ proxy, world, hold }) => {
+    const first = hold(newId('call'), 60n);
+    while (proxy.counts.stall === 0) await turn();
+    const second = hold(newId('call'), 60n);
+    assert.deepEqual(await Promise.all([first, second]), [{ kind: 'placed' }, { kind: 'placed' }]);
+    assert.equal(proxy.counts['cut request'], 1);
+    assert.equal(connections, 2);
+    assert.equal(await proxy.release(), 1);
+    const now = await books.read(world);
+    assert.deepEqual(now.faults, []);
+    assert.deepEqual(now.accounts[String(world.buyers[0])], { posted: 1_000n, held: 120n });
+  });
+});
+
 test('what the server says to a new connection is no answer to the batch that waits for it', async () => {
   const name = new URL(books.url).pathname.slice(1);
   // A database can be closed to connections only from another one.

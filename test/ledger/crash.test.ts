@@ -91,48 +91,6 @@ test('a batch that arrives after its retry and its settle opens no hold again', 
   }
 });
 
-test('two batches on the wire when it breaks are sent again over one new connection, and done once', async () => {
-  const books = await openBooks();
-  const faults: Fault[] = ['stall', 'cut request'];
-  let connections = 0;
-  const proxy = await startTcpProxy(portOf(books.url), (chunk) => {
-    if (chunk.includes('statement_timeout')) connections += 1;
-    return (chunk.includes('ledger_apply') && faults.shift()) || 'pass';
-  });
-  const database = openDatabase(withPort(books.url, proxy.port), { log: silentLog, maxConnections: 1 });
-  const ledger = createLedger(database, silentLog);
-  try {
-    const world = await books.openWorld([1_000n]);
-    const hold = () =>
-      ledger.hold({
-        callId: newId('call'),
-        buyer: world.buyers[0] ?? 0n,
-        seller: world.seller,
-        fees: world.fees,
-        amountMicros: 60n,
-        ttlMs: 60_000,
-        keyId: 'key_1',
-        agentId: 'agt_test_v1',
-        meterId: undefined,
-        idempotency: undefined,
-      });
-    const first = hold();
-    while (proxy.counts.stall === 0) await new Promise((resolve) => setImmediate(resolve));
-    assert.deepEqual(await Promise.all([first, hold()]), [{ kind: 'placed' }, { kind: 'placed' }]);
-    assert.equal(proxy.counts['cut request'], 1);
-    assert.equal(connections, 2);
-    assert.equal(await proxy.release(), 1);
-    const now = await books.read(world);
-    assert.deepEqual(now.faults, []);
-    assert.deepEqual(now.accounts[String(world.buyers[0])], { posted: 1_000n, held: 120n });
-  } finally {
-    await ledger.close();
-    await database.close();
-    await proxy.close();
-    await books.close();
-  }
-});
-
 test('a hold is not waited for longer than its buyer would, and is given back if it was made', async () => {
   const books = await openBooks();
   let isAway = true;
