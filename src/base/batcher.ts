@@ -72,8 +72,9 @@ export function createBatcher<Item, Answer>(
     // After the current turn of the event loop, so that everything it asked for goes together.
     setImmediate(() => {
       isScheduled = false;
-      do void send();
-      while (underWay.length < inFlight && queue.length >= maxBatch);
+      void send();
+      // What is a batch already waits for no more company.
+      while (underWay.length < inFlight && queue.length >= maxBatch) void send();
       schedule();
     });
   }

@@ -14,7 +14,8 @@ const IN_FLIGHT = 2;
 
 /**
  * Signs with Ed25519, on a thread of its own: a busy gateway runs out of its event loop first. What one turn of
- * the loop asks for goes there together, since waking the thread for each costs as much as the signature would.
+ * the loop asks for goes there together, since waking the thread for each costs as much as the signature would; a
+ * few are made here.
  */
 export function createSigner(privateKey: KeyObject): Sign {
   const signHere = openEd25519(privateKey);
