@@ -1,5 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import pg from 'pg';
+import { newId } from '../../src/base/ids.ts';
+import type { HoldRequest } from '../../src/ledger/ledger.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 /** One hold of a batch, as `ledger_apply` takes it. Amounts in micro-credits. */
@@ -31,6 +33,23 @@ export type World = {
 };
 
 export type Caps = { day: bigint | null; month: bigint | null; total: bigint | null };
+
+/** A plain hold of the world's first buyer, for what a test does not say otherwise. */
+export function holdIn(world: World, amountMicros: bigint, rest: Partial<HoldRequest> = {}): HoldRequest {
+  return {
+    callId: newId('call'),
+    buyer: world.buyers[0] ?? 0n,
+    seller: world.seller,
+    fees: world.fees,
+    amountMicros,
+    ttlMs: 60_000,
+    keyId: 'key_1',
+    agentId: 'agt_test_v1',
+    meterId: undefined,
+    idempotency: undefined,
+    ...rest,
+  };
+}
 
 /** What the books of one world say, read back in one statement. */
 export type State = {

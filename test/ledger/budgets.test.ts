@@ -5,7 +5,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { openDatabase, type Database } from '../../src/db/db.ts';
 import { createLedger, type HoldAnswer, type Ledger } from '../../src/ledger/ledger.ts';
 import { getMeter, setBudgetCaps, setMeterCaps, sumSpent } from '../../src/ledger/meters.ts';
-import { openBooks, type Books, type World } from './books.ts';
+import { holdIn, openBooks, type Books, type World } from './books.ts';
 
 let books: Books;
 let databases: Database[];
@@ -29,18 +29,11 @@ function hold(world: World, n: number, isMetered: boolean, amountMicros = 1n): P
   const callId = newId('call');
   const ledger = ledgers[n % 2];
   assert.ok(ledger);
-  const order = {
+  const order = holdIn(world, amountMicros, {
     callId,
-    buyer: world.buyers[0] ?? 0n,
-    seller: world.seller,
-    fees: world.fees,
-    amountMicros,
-    ttlMs: 60_000,
     keyId: `key_${n % 2}`,
-    agentId: 'agt_test_v1',
     meterId: isMetered ? world.meters[0] : undefined,
-    idempotency: undefined,
-  };
+  });
   return ledger.hold(order).then((answer) => [callId, answer]);
 }
 

@@ -8,7 +8,7 @@ import { openDatabase } from '../../src/db/db.ts';
 import { createLedger, type Ledger } from '../../src/ledger/ledger.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { startTcpProxy, type Fault, type TcpProxy } from '../support/tcp-proxy.ts';
-import { openBooks, type Books, type World } from './books.ts';
+import { holdIn, openBooks, type Books, type World } from './books.ts';
 
 let books: Books;
 before(async () => {
@@ -30,19 +30,7 @@ async function withLedger(
   const ledger = createLedger(database, log);
   try {
     const world = await books.openWorld([1_000n]);
-    const hold: Hold = (callId, amountMicros) =>
-      ledger.hold({
-        callId,
-        buyer: world.buyers[0] ?? 0n,
-        seller: world.seller,
-        fees: world.fees,
-        amountMicros,
-        ttlMs: 60_000,
-        keyId: 'key_1',
-        agentId: 'agt_test_v1',
-        meterId: undefined,
-        idempotency: undefined,
-      });
+    const hold: Hold = (callId, amountMicros) => ledger.hold(holdIn(world, amountMicros, { callId }));
     await use({ ledger, proxy, world, hold });
   } finally {
     await ledger.close();

@@ -14,7 +14,7 @@ import { startEmbeddedPostgres } from '../../src/db/embedded-postgres.ts';
 import { migrate } from '../../src/db/migrate.ts';
 import { createLedger } from '../../src/ledger/ledger.ts';
 import { startTcpProxy, type Fault } from '../support/tcp-proxy.ts';
-import { openBooks, type Books, type World } from './books.ts';
+import { holdIn, openBooks, type Books, type World } from './books.ts';
 
 const LOAD = fileURLToPath(new URL('crash-load.ts', import.meta.url));
 const KILLS = 3;
@@ -64,18 +64,7 @@ test('a batch that arrives after its retry and its settle opens no hold again', 
     // Enough for a second one: a batch that came too late must fail for being late.
     const world = await books.openWorld([1_000n]);
     const callId = newId('call');
-    const placed = await ledger.hold({
-      callId,
-      buyer: world.buyers[0] ?? 0n,
-      seller: world.seller,
-      fees: world.fees,
-      amountMicros: 60n,
-      ttlMs: 60_000,
-      keyId: 'key_1',
-      agentId: 'agt_test_v1',
-      meterId: undefined,
-      idempotency: undefined,
-    });
+    const placed = await ledger.hold(holdIn(world, 60n, { callId }));
     assert.deepEqual(placed, { kind: 'placed' });
     assert.equal((await ledger.settle(callId, 60n, 1n)).kind, 'done');
     assert.equal(proxy.counts.stall, 1);
@@ -100,18 +89,7 @@ test('a hold is not waited for longer than its buyer would, and is given back if
   try {
     const world = await books.openWorld([100n]);
     const callId = newId('call');
-    const asked = ledger.hold({
-      callId,
-      buyer: world.buyers[0] ?? 0n,
-      seller: world.seller,
-      fees: world.fees,
-      amountMicros: 60n,
-      ttlMs: 60_000,
-      keyId: 'key_1',
-      agentId: 'agt_test_v1',
-      meterId: undefined,
-      idempotency: undefined,
-    });
+    const asked = ledger.hold(holdIn(world, 60n, { callId }));
     await assert.rejects(asked, { code: 'UNAVAILABLE' });
     isAway = false;
     while (ledger.depth() > 0) await new Promise((resolve) => setImmediate(resolve));

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import pg from 'pg';
-import { newId } from '../../src/base/ids.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { openDatabase, violatedConstraint } from '../../src/db/db.ts';
 import { createLedger } from '../../src/ledger/ledger.ts';
-import { nextId, openBooks, type Books } from './books.ts';
+import { holdIn, nextId, openBooks, type Books } from './books.ts';
 import { playRow, ROWS } from './rows.ts';
 
 let books: Books;
@@ -47,19 +46,7 @@ test('an order that no database could take fails alone', async () => {
   const world = await books.openWorld([100n]);
   const database = openDatabase(books.url, { log: silentLog, maxConnections: 1 });
   const ledger = createLedger(database, silentLog);
-  const hold = (amountMicros: bigint) =>
-    ledger.hold({
-      callId: newId('call'),
-      buyer: world.buyers[0] ?? 0n,
-      seller: world.seller,
-      fees: world.fees,
-      amountMicros,
-      ttlMs: 60_000,
-      keyId: 'key_test',
-      agentId: 'agt_test_v1',
-      meterId: undefined,
-      idempotency: undefined,
-    });
+  const hold = (amountMicros: bigint) => ledger.hold(holdIn(world, amountMicros, { keyId: 'key_test' }));
   try {
     // As much as no bigint holds, and as much as only a sum of two does not.
     const answers = await Promise.allSettled([hold(60n), hold(2n ** 63n), hold(2n ** 63n - 1n), hold(40n)]);

@@ -6,7 +6,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { newId } from '../../src/base/ids.ts';
 import { openDatabase } from '../../src/db/db.ts';
 import { createLedger, type Ledger } from '../../src/ledger/ledger.ts';
-import { openBooks, type Books, type World } from './books.ts';
+import { holdIn, openBooks, type Books, type World } from './books.ts';
 import { commands, playCommands } from './model.ts';
 
 let books: Books;
@@ -73,18 +73,13 @@ async function playOnBoth(
   assert.ok(here && there);
   const callId = newId('call');
   const amountMicros = BigInt(wanted.amount);
-  const placed = await here.hold({
-    callId,
-    buyer: world.buyers[wanted.buyer] ?? 0n,
-    seller: world.seller,
-    fees: world.fees,
-    amountMicros,
-    ttlMs: 60_000,
-    keyId: 'key_1',
-    agentId: 'agt_test_v1',
-    meterId: wanted.isMetered && wanted.buyer === 0 ? world.meters[0] : undefined,
-    idempotency: undefined,
-  });
+  const placed = await here.hold(
+    holdIn(world, amountMicros, {
+      callId,
+      buyer: world.buyers[wanted.buyer] ?? 0n,
+      meterId: wanted.isMetered && wanted.buyer === 0 ? world.meters[0] : undefined,
+    }),
+  );
   if (placed.kind !== 'placed' || wanted.ends === 'stays') return;
   const [first, second] = await Promise.all(
     wanted.ends.split(' ').map((end, index) => {
