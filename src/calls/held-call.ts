@@ -8,7 +8,7 @@ import { Problem } from '../base/problem.ts';
 import { MICROS_PER_CREDIT, parseCredits, splitPrice } from '../base/money.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import type { Price } from '../catalog/agent.ts';
-import type { Usage } from '../upstream/upstream.ts';
+import type { PreparedCall, UpstreamOutcome, Usage } from '../upstream/upstream.ts';
 import type { CallAnswer, CallResult } from './call.ts';
 import type { CallDeps } from './deps.ts';
 import { judge, type Verdict } from './outcome.ts';
@@ -25,13 +25,14 @@ import type { RunningCall } from './running-calls.ts';
 export async function runHeldCall(
   call: PricedCall,
   hold: HoldPlaced,
+  prepared: PreparedCall,
   running: RunningCall,
   deps: CallDeps,
 ): Promise<CallResult> {
   const alone = letRunOn(call, running, deps);
   let verdict: Verdict;
   try {
-    verdict = judge(await invoke(call, running, deps), call.agent);
+    verdict = judge(await forward(call, prepared, deps), call.agent);
   } catch (error) {
     verdict = failure(call, error, deps);
   }
@@ -67,21 +68,9 @@ function letRunOn(call: PricedCall, running: RunningCall, deps: CallDeps): Alone
   return alone;
 }
 
-async function invoke(call: PricedCall, running: RunningCall, deps: CallDeps) {
-  const { agent, request } = call;
+async function forward(call: PricedCall, prepared: PreparedCall, deps: CallDeps): Promise<UpstreamOutcome> {
   const before = deps.clock.elapsed();
-  const { endpoint } = agent.manifest;
-  const isStreaming = agent.manifest.capabilities?.streaming === true;
-  const outcome = await deps.upstream.invoke({
-    endpoint,
-    input: call.input,
-    callId: call.callId,
-    requestId: request.requestId,
-    timeoutMs: agent.timeoutMs,
-    maxBytes: agent.maxPayloadBytes,
-    signal: running.signal,
-    ...(isStreaming ? { onChunk: running.emit } : {}),
-  });
+  const outcome = await prepared.send();
   call.upstreamMs = deps.clock.elapsed() - before;
   return outcome;
 }

@@ -9,6 +9,7 @@ import { decide } from '../governance/decide.ts';
 import type { GateAnswer } from '../governance/gate.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
+import type { PreparedCall } from '../upstream/upstream.ts';
 import type { CallResult, PaidCallRequest } from './call.ts';
 import type { CallDeps } from './deps.ts';
 import { runHeldCall } from './held-call.ts';
@@ -46,7 +47,7 @@ export type Call = Attempt & {
  * Runs one paid call from request to receipt; section 2 of the contract, step by step.
  *
  *   check scope → find agent → check arguments → open call (or replay, or join) → price it → decide →
- *   place hold → invoke → check output → settle or refund → record
+ *   prepare forward → place hold → forward → check output → settle or refund → record
  *
  * Both wires come through here. Every way it can end, refusals included, is an answer and is recorded;
  * nothing before `placeHold` moves money, and every path after it ends in exactly one settle or refund.
@@ -132,11 +133,13 @@ async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promi
         if (decision.kind !== 'allow') throw decision.problem;
         if (running.signal.aborted) throw new Problem('CANCELLED', 'The call was cancelled before it began.');
 
+        // Written and signed while the ledger places the hold. The agent hears of it after that.
+        const prepared = prepareForward(call, running, deps);
         // Above this line a refusal costs nothing and moves nothing. Below it credits are on hold.
         const placed = await placeHold(call, amountMicros, ttlMs, deps);
         if (placed.kind === 'key_taken') continue;
         hold = placed;
-        return await runHeldCall(priced, hold, running, deps);
+        return await runHeldCall(priced, hold, prepared, running, deps);
       } finally {
         if (entry?.kind === 'entered') entry.leave(hold?.givenBackMicros ?? amountMicros);
         if (priced.isFree && !hold) await giveBackFreeCall(priced, deps);
@@ -145,6 +148,21 @@ async function makeCall(call: Call, running: RunningCall, deps: CallDeps): Promi
   } catch (error) {
     return refuse(call, error, deps);
   }
+}
+
+function prepareForward(call: Call, running: RunningCall, deps: CallDeps): PreparedCall {
+  const { agent, request } = call;
+  const { endpoint, capabilities } = agent.manifest;
+  return deps.upstream.prepare({
+    endpoint,
+    input: call.input,
+    callId: call.callId,
+    requestId: request.requestId,
+    timeoutMs: agent.timeoutMs,
+    maxBytes: agent.maxPayloadBytes,
+    signal: running.signal,
+    ...(capabilities?.streaming === true ? { onChunk: running.emit } : {}),
+  });
 }
 
 /** The call another request was already making: it is that one that is paid for. */

@@ -2,13 +2,16 @@ import { and, eq, ne, sql } from 'drizzle-orm';
 import semver from 'semver';
 import { hashJson } from '../base/canonical-json.ts';
 import { isJsonObject, type JsonObject } from '../base/json.ts';
-import { Problem, type Fault } from '../base/problem.ts';
+import { Problem } from '../base/problem.ts';
 import type { Tx } from '../db/db.ts';
 import type { Manifest } from './agent.ts';
 import { parseManifest } from './manifest.ts';
 import { findLookalike } from './names.ts';
 import { announceAgent } from './standing.ts';
 import { agents, agentVersions } from './tables.ts';
+
+/** What is wrong with where an endpoint's URL leads, in words for the seller. */
+export type CheckEndpoint = (url: string) => string | undefined;
 
 /**
  * Publishes a manifest as the newest version of its agent; once committed it is for sale if the agent is
@@ -19,7 +22,7 @@ import { agents, agentVersions } from './tables.ts';
  */
 export async function publishAgent(
   tx: Tx,
-  request: { organizationId: string; manifest: unknown; checkEndpoint: (url: string) => Fault[] },
+  request: { organizationId: string; manifest: unknown; checkEndpoint: CheckEndpoint },
 ): Promise<{ agentId: string; version: string }> {
   const manifest = readManifest(request.manifest, request.checkEndpoint);
   const { agent_id: agentId, version } = manifest;
@@ -51,13 +54,12 @@ export async function publishAgent(
   return { agentId, version };
 }
 
-function readManifest(value: unknown, checkEndpoint: (url: string) => Fault[]): Manifest {
+function readManifest(value: unknown, checkEndpoint: CheckEndpoint): Manifest {
   const parsed = parseManifest(value);
   const faults = parsed.kind === 'refused' ? parsed.faults : [];
   if (!faults.some(({ path }) => path === '/endpoint/url' || path === '')) {
-    faults.push(
-      ...checkEndpoint(endpointUrl(value)).map(({ message }) => ({ path: '/endpoint/url', message })),
-    );
+    const message = checkEndpoint(endpointUrl(value));
+    if (message !== undefined) faults.push({ path: '/endpoint/url', message });
   }
   if (parsed.kind === 'ok' && faults.length === 0) return parsed.manifest;
   const count = faults.length === 1 ? 'a fault' : `${faults.length} faults`;

@@ -1,11 +1,11 @@
 import type { Hono } from 'hono';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import type { Fault } from '../base/problem.ts';
 import type { BillingDeps } from '../billing/deps.ts';
 import type { CallDeps } from '../calls/deps.ts';
 import type { Reconcile } from '../calls/reconcile.ts';
 import type { Catalog } from '../catalog/catalog.ts';
+import type { CheckEndpoint } from '../catalog/publish.ts';
 import type { Database } from '../db/db.ts';
 import type { Authenticator } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -26,8 +26,7 @@ export type HttpDeps = {
   door: FrontDoor;
   /** The public half of every key anything was ever signed with, the key of today first, as a JWK set. */
   jwks(): Promise<object>;
-  /** What is wrong with an endpoint's address, apart from its syntax. */
-  checkEndpoint(url: string): Fault[];
+  checkEndpoint: CheckEndpoint;
   /** False while changes made by other processes do not reach this one. */
   isFeedLive(): boolean;
   /** Only this machine can connect to us. */

@@ -16,7 +16,7 @@ import { insertTestDelivery } from '../webhooks/deliveries.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { formatDeliveryDetail, deliveryDetailOut } from './webhook-deliveries.ts';
-import { isText, moment, pageOf, textIn, webhookIdIn } from './words.ts';
+import { isText, moment, OPERATOR_MAY_ALLOW, pageOf, textIn, webhookIdIn } from './words.ts';
 
 const eventType = z.enum(EVENT_TYPES);
 const urlIn = z.string({ error: 'must be a URL' }).refine(isText, 'must be a URL');
@@ -47,9 +47,6 @@ const webhookWithSecret = webhookOut
 
 export type WebhookBody = z.infer<typeof webhookOut>;
 export type WebhookWithSecretBody = z.infer<typeof webhookWithSecret>;
-
-const OPERATOR_MAY_ALLOW =
-  'The operator of this gateway can allow http and private addresses with SENTINEL_ALLOW_PRIVATE_ENDPOINTS=true.';
 
 /** Where an organization is told what happened to it, signed as Standard Webhooks says. */
 export function webhookRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {

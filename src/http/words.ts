@@ -6,6 +6,10 @@ import { BADGES } from '../catalog/agent.ts';
 /** No single amount on this surface is larger: far beyond any use, and far below what overflows the ledger. */
 export const MAX_AMOUNT_MICROS = 1_000_000_000n * MICROS_PER_CREDIT;
 
+/** Beside a URL that is refused for where it leads. */
+export const OPERATOR_MAY_ALLOW =
+  'The operator of this gateway can allow http and private addresses with SENTINEL_ALLOW_PRIVATE_ENDPOINTS=true.';
+
 const AMOUNT_WORDS = 'must be an amount of credits as a decimal string, such as "12.5"';
 
 /** An amount a client sends, `"12.5"`, as micro-credits. */

@@ -109,7 +109,9 @@ function idOf(manifest: JsonObject): string {
 async function relist(gateway: Gateway, organizationId: string, manifest: JsonObject): Promise<string> {
   const { db } = gateway.database;
   const publish = (version: JsonObject): Promise<{ agentId: string }> =>
-    db.transaction((tx) => publishAgent(tx, { organizationId, manifest: version, checkEndpoint: () => [] }));
+    db.transaction((tx) =>
+      publishAgent(tx, { organizationId, manifest: version, checkEndpoint: () => undefined }),
+    );
   try {
     return (await publish(manifest)).agentId;
   } catch (error) {

@@ -4,7 +4,6 @@ import { createReceipts } from '../audit/receipts.ts';
 import { listSigningKeys, registerSigningKey } from '../audit/signing-keys.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import type { Fault } from '../base/problem.ts';
 import type { BillingDeps } from '../billing/deps.ts';
 import { comparePayouts } from '../billing/compare-payouts.ts';
 import { compareTopUps } from '../billing/compare-top-ups.ts';
@@ -26,6 +25,7 @@ import { createAdmission } from '../http/admission.ts';
 import { createApp } from '../http/app.ts';
 import { createFrontDoor, type FrontDoor } from '../http/front-door.ts';
 import { createMetrics } from '../http/metrics.ts';
+import { OPERATOR_MAY_ALLOW } from '../http/words.ts';
 import { createAuthenticator } from '../identity/authenticate.ts';
 import { createSigner } from '../identity/signer.ts';
 import { readSigningKey } from '../identity/signing-key.ts';
@@ -206,7 +206,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     metrics,
     reconcile: compareBooks,
     jwks: async () => ({ keys: await listSigningKeys(database.db, signingKey.publicJwk) }),
-    checkEndpoint: (url) => endpointFaults(url, options.allowEndpoint),
+    checkEndpoint: (url) => endpointFault(url, options.allowEndpoint),
     isFeedLive,
     isBoundLocally: options.isBoundLocally,
     mcp: mcp.routes,
@@ -264,7 +264,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   };
 }
 
-function endpointFaults(url: string, allowEndpoint: (url: URL) => boolean): Fault[] {
+function endpointFault(url: string, allowEndpoint: (url: URL) => boolean): string | undefined {
   const verdict = checkEndpointUrl(url, { allowEndpoint });
-  return verdict.kind === 'ok' ? [] : [{ path: '', message: verdict.reason }];
+  if (verdict.kind === 'ok') return undefined;
+  return verdict.operatorMayAllow ? `${verdict.reason}. ${OPERATOR_MAY_ALLOW}` : verdict.reason;
 }

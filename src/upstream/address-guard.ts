@@ -7,7 +7,9 @@ import ipaddr from 'ipaddr.js';
 /** `allowEndpoint` is the operator's word: an endpoint it names is not restricted in scheme, address or port. */
 export type EndpointRules = { allowEndpoint?: ((url: URL) => boolean) | undefined };
 
-export type EndpointVerdict = { kind: 'ok'; url: URL } | { kind: 'refused'; reason: string };
+export type EndpointVerdict =
+  | { kind: 'ok'; url: URL }
+  | { kind: 'refused'; reason: string; /** By `allowEndpoint`. */ operatorMayAllow: boolean };
 
 /** Every address a name has, in the order to try them. */
 export type Resolve = (
@@ -33,15 +35,15 @@ export function checkEndpointUrl(text: string, rules: EndpointRules = {}): Endpo
   if (url.href.includes('#')) return refused('must not have a fragment');
   if (rules.allowEndpoint?.(url)) return { kind: 'ok', url };
 
-  if (url.protocol !== 'https:') return refused('must start with https://');
-  if (!isAllowedPort(url.port)) return refused(`must not use port ${url.port}`);
+  if (url.protocol !== 'https:') return forOperator('must start with https://');
+  if (!isAllowedPort(url.port)) return forOperator(`must not use port ${url.port}`);
   const hostname = bareHostname(url);
   if (isIP(hostname) !== 0) {
     return isPublicAddress(hostname)
       ? { kind: 'ok', url }
-      : refused('must not be a private or reserved address');
+      : forOperator('must not be a private or reserved address');
   }
-  if (isLocalName(hostname)) return refused('must be a public host name');
+  if (isLocalName(hostname)) return forOperator('must be a public host name');
   return { kind: 'ok', url };
 }
 
@@ -111,7 +113,11 @@ function isLocalName(hostname: string): boolean {
 }
 
 function refused(reason: string): EndpointVerdict {
-  return { kind: 'refused', reason };
+  return { kind: 'refused', reason, operatorMayAllow: false };
+}
+
+function forOperator(reason: string): EndpointVerdict {
+  return { kind: 'refused', reason, operatorMayAllow: true };
 }
 
 function resolveWithSystem(

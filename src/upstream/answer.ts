@@ -5,6 +5,7 @@ import type { EventSourceMessage } from 'eventsource-parser';
 import { startExchange } from './exchange.ts';
 import type { Exchange, ExchangeFailure } from './exchange.ts';
 import type { Target } from './pools.ts';
+import type { SignedPost } from './signed-post.ts';
 import type { UpstreamOutcome } from './upstream.ts';
 
 /** What an agent's answer is, whichever protocol it speaks: one body, a stream of frames, or a refusal. */
@@ -23,26 +24,13 @@ export type AnswerListener = {
   head?(headers: IncomingHttpHeaders): void;
 };
 
-export type Question = {
-  target: Target;
-  headers: Record<string, string>;
-  /** The headers that name and sign the call. */
-  identified: Promise<Record<string, string>>;
-  body: Buffer;
-  maxBytes: number;
-};
-
-/** The headers of every POST, whatever it carries. Nothing of the buyer's request is among them. */
-export const JSON_POST = {
-  'content-type': 'application/json',
-  accept: 'application/json, text/event-stream',
-  'accept-encoding': 'identity',
-  'user-agent': 'sentinel',
-};
-
 /** Asks, and tells `listener` the answer. A listener that has heard enough drains or aborts the exchange. */
-export function readAnswer(question: Question, listener: AnswerListener): Exchange {
-  const { target, headers, identified, body, maxBytes } = question;
+export function readAnswer(
+  target: Target,
+  post: SignedPost,
+  maxBytes: number,
+  listener: AnswerListener,
+): Exchange {
   let status = 0;
   let answerHeaders: IncomingHttpHeaders = {};
   let bytes = 0;
@@ -65,7 +53,7 @@ export function readAnswer(question: Question, listener: AnswerListener): Exchan
     listener.refused(Buffer.concat(chunks).subarray(0, REFUSAL_BYTES), status);
   }
 
-  const exchange = startExchange(target, headers, identified, body, {
+  const exchange = startExchange(target, post, {
     head(answerStatus, received) {
       status = answerStatus;
       answerHeaders = received;

@@ -3,7 +3,7 @@ import type { Exchange } from './exchange.ts';
 import type { UpstreamOutcome, UpstreamRequest } from './upstream.ts';
 
 /**
- * One `invoke`, from its start to its single outcome. The first outcome wins; after it no timer, listener or
+ * One call that is sent, from its start to its single outcome. The first outcome wins; after it no timer, listener or
  * unwanted request is left, and whatever an agent still says is heard by nobody.
  */
 export type Attempt = {
@@ -13,7 +13,7 @@ export type Attempt = {
   end(outcome: UpstreamOutcome): void;
   /** Ends with what went wrong on the wire; `code` is for the log, and empty when the outcome says it all. */
   fail(outcome: UpstreamOutcome, code: string): void;
-  /** Our own bug: `invoke` rejects. */
+  /** Our own bug: `send()` rejects. */
   crash(error: unknown): void;
   /** The exchange that ends with this attempt. */
   runs(exchange: Exchange): void;

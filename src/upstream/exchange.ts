@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { ADDRESS_REFUSED } from './address-guard.ts';
 import type { Target } from './pools.ts';
+import type { SignedPost } from './signed-post.ts';
 
 /** What one request to an agent hears, in this order: `head`, `data`*, then `end` or `failed`. */
 export type ExchangeListener = {
@@ -24,15 +25,10 @@ export type Exchange = {
   drain(): void;
 };
 
-/**
- * POSTs `body`, once the headers that name and sign the call are made. Follows no redirects, asks for no
- * compression, forwards nothing of the buyer's.
- */
+/** Sends the POST as soon as its headers are made. Follows no redirects. */
 export function startExchange(
   target: Target,
-  headers: Record<string, string>,
-  identified: Promise<Record<string, string>>,
-  body: Buffer,
+  { headers, body }: SignedPost,
   listener: ExchangeListener,
 ): Exchange {
   let controller: Dispatcher.DispatchController | undefined;
@@ -90,12 +86,11 @@ export function startExchange(
       if (wasOpen) tell(() => listener.failed(failureOf(error)));
     },
   };
-  identified.then(
-    (identity) => {
+  headers.then(
+    (signed) => {
       if (state === 'over') return;
       tell(() => {
-        const all = { ...headers, ...identity };
-        target.pool.dispatch({ path: target.path, method: 'POST', headers: all, body }, handler);
+        target.pool.dispatch({ path: target.path, method: 'POST', headers: signed, body }, handler);
       });
     },
     (error: unknown) => {

@@ -2,12 +2,11 @@ import type { EventSourceMessage } from 'eventsource-parser';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isJsonObject } from '../base/json.ts';
 import { parseAnswerJson, parseJsonText } from './answer-json.ts';
-import { JSON_POST, readAnswer } from './answer.ts';
+import { readAnswer } from './answer.ts';
 import type { Attempt } from './attempt.ts';
 import type { Target } from './pools.ts';
 import { outcomeOfRefusal, publicWords } from './public-words.ts';
-import { identify } from './signature.ts';
-import type { RequestSigner } from './signature.ts';
+import type { SignedPost } from './signed-post.ts';
 import type { UpstreamOutcome } from './upstream.ts';
 import { USAGE_INVALID, parseUsage } from './usage.ts';
 
@@ -21,27 +20,21 @@ import { USAGE_INVALID, parseUsage } from './usage.ts';
  *
  * Other events and comments are heartbeats.
  */
-export function askHttpAgent(attempt: Attempt, target: Target, signer: RequestSigner | undefined): void {
+export function askHttpAgent(attempt: Attempt, target: Target, post: SignedPost): void {
   const { request } = attempt;
-  const body = Buffer.from(JSON.stringify(request.input));
-  const identified = identify(signer, target.href, body, request);
-  const exchange = readAnswer(
-    { target, headers: JSON_POST, identified, body, maxBytes: request.maxBytes },
-    {
-      whole: (bytes, status, answerHeaders) => attempt.end(outcomeOfBody(bytes, status, answerHeaders)),
-      frame(event) {
-        if (attempt.isOver()) return;
-        if (event.event === 'chunk') request.onChunk?.(chunkText(event.data));
-        else if (event.event === 'done') attempt.end(outcomeOfDone(event));
-        else if (event.event === 'error') attempt.end(outcomeOfErrorFrame(event));
-      },
-      framesEnded: () =>
-        attempt.end({ kind: 'unreachable', detail: 'the stream ended before its done frame' }),
-      refused: (bytes, status) => attempt.end(outcomeOfRefusal(bytes, status)),
-      failed: (outcome, code) => attempt.fail(outcome, code),
-      crashed: (error) => attempt.crash(error),
+  const exchange = readAnswer(target, post, request.maxBytes, {
+    whole: (bytes, status, answerHeaders) => attempt.end(outcomeOfBody(bytes, status, answerHeaders)),
+    frame(event) {
+      if (attempt.isOver()) return;
+      if (event.event === 'chunk') request.onChunk?.(chunkText(event.data));
+      else if (event.event === 'done') attempt.end(outcomeOfDone(event));
+      else if (event.event === 'error') attempt.end(outcomeOfErrorFrame(event));
     },
-  );
+    framesEnded: () => attempt.end({ kind: 'unreachable', detail: 'the stream ended before its done frame' }),
+    refused: (bytes, status) => attempt.end(outcomeOfRefusal(bytes, status)),
+    failed: (outcome, code) => attempt.fail(outcome, code),
+    crashed: (error) => attempt.crash(error),
+  });
   attempt.runs(exchange);
 }
 

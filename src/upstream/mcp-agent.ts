@@ -4,18 +4,23 @@ import type { Json, JsonObject } from '../base/json.ts';
 import type { Attempt } from './attempt.ts';
 import { openLink } from './mcp-link.ts';
 import type { LinkResult } from './mcp-link.ts';
-import { STATELESS_META, UNSUPPORTED_VERSION, postMessage } from './mcp-wire.ts';
+import { STATELESS_META, UNSUPPORTED_VERSION, postMessage, signMessage } from './mcp-wire.ts';
 import type { Link } from './mcp-wire.ts';
 import type { Target } from './pools.ts';
 import { publicWords } from './public-words.ts';
 import type { RequestSigner } from './signature.ts';
+import type { SignedPost } from './signed-post.ts';
 import { outcomeOfToolResult } from './tool-result.ts';
 import type { UpstreamRequest } from './upstream.ts';
 
 export type McpAgents = {
+  /** The `tools/call`, if the link to the server is open; what it says depends on it. */
+  prepare(url: string, request: UpstreamRequest): PreparedToolCall | undefined;
   /** Ends the attempt with what the tool answered. Rejects for our own bugs only. */
-  ask(attempt: Attempt, target: Target): Promise<void>;
+  ask(attempt: Attempt, target: Target, prepared: PreparedToolCall | undefined): Promise<void>;
 };
+
+export type PreparedToolCall = { id: number; link: Link; post: SignedPost };
 
 /**
  * Protocol `mcp`: one tool of another MCP server over Streamable HTTP. A client of our own, because the official one
@@ -29,7 +34,23 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
   const opening = new Map<string, Promise<LinkResult>>();
   let lastId = 0;
 
-  async function ask(attempt: Attempt, target: Target): Promise<void> {
+  function prepare(url: string, request: UpstreamRequest): PreparedToolCall | undefined {
+    const link = links.get(url);
+    return link && writeToolCall(url, link, request);
+  }
+
+  function writeToolCall(url: string, link: Link, request: UpstreamRequest): PreparedToolCall {
+    const id = ++lastId;
+    const toolName = request.endpoint.tool ?? '';
+    const message = toolCall(id, toolName, request, link);
+    return { id, link, post: signMessage(url, message, request, signer, { link, toolName }) };
+  }
+
+  async function ask(
+    attempt: Attempt,
+    target: Target,
+    prepared: PreparedToolCall | undefined,
+  ): Promise<void> {
     for (let canRetry = true; ; canRetry = false) {
       const known = links.get(target.href);
       const found: LinkResult = known
@@ -37,7 +58,10 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
         : await findLink(target, attempt.request);
       if (attempt.isOver()) return;
       if (found.kind === 'failed') return attempt.fail(found.outcome, found.code);
-      const answer = await callTool(attempt, target, found.link, canRetry);
+      // Written for a link that was lost meanwhile it would not be understood.
+      const call =
+        prepared?.link === found.link ? prepared : writeToolCall(target.href, found.link, attempt.request);
+      const answer = await callTool(attempt, target, call, canRetry);
       if (answer === 'ended') return;
       // The server has forgotten the session, so nothing was executed and saying it again is safe. Another call
       // may have opened the next link already.
@@ -61,12 +85,10 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
   function callTool(
     attempt: Attempt,
     target: Target,
-    link: Link,
+    { id, link, post }: PreparedToolCall,
     canRetry: boolean,
   ): Promise<'ended' | 'link is stale'> {
     const { request } = attempt;
-    const id = ++lastId;
-    const toolName = request.endpoint.tool ?? '';
     let repliesLeft = 16;
 
     return new Promise((resolve) => {
@@ -88,36 +110,29 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
           else end(outcomeOfError(message['error']));
         }
       };
-      const exchange = postMessage(
-        target,
-        { link, toolName, maxBytes: request.maxBytes },
-        request,
-        signer,
-        toolCall(id, toolName, request, link),
-        {
-          message: hear,
-          ended: (wasStream) =>
-            end(
-              wasStream
-                ? { kind: 'unreachable', detail: 'the stream ended before its answer' }
-                : { kind: 'output_invalid', detail: 'the answer does not belong to the request' },
-            ),
-          refused(status, outcome, said) {
-            if (canRetry && isStale(link, status, said)) {
-              exchange.drain();
-              resolve('link is stale');
-            } else end(said ? outcomeOfError(said['error']) : outcome);
-          },
-          failed(outcome, code) {
-            attempt.fail(outcome, code);
-            resolve('ended');
-          },
-          crashed(error) {
-            attempt.crash(error);
-            resolve('ended');
-          },
+      const exchange = postMessage(target, post, request.maxBytes, {
+        message: hear,
+        ended: (wasStream) =>
+          end(
+            wasStream
+              ? { kind: 'unreachable', detail: 'the stream ended before its answer' }
+              : { kind: 'output_invalid', detail: 'the answer does not belong to the request' },
+          ),
+        refused(status, outcome, said) {
+          if (canRetry && isStale(link, status, said)) {
+            exchange.drain();
+            resolve('link is stale');
+          } else end(said ? outcomeOfError(said['error']) : outcome);
         },
-      );
+        failed(outcome, code) {
+          attempt.fail(outcome, code);
+          resolve('ended');
+        },
+        crashed(error) {
+          attempt.crash(error);
+          resolve('ended');
+        },
+      });
       attempt.runs(exchange);
       attempt.onAbandoned = () => {
         // In the stateless era the closed stream is the cancellation.
@@ -144,7 +159,8 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
       isDone = true;
       clearTimeout(timer);
     };
-    const exchange = postMessage(target, { link, maxBytes: 64 * 1_024 }, request, signer, message, {
+    const post = signMessage(target.href, message, request, signer, { link });
+    const exchange = postMessage(target, post, 64 * 1_024, {
       message: () => {},
       ended: done,
       refused: done,
@@ -154,7 +170,7 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
     if (!isDone) timer = setTimeout(() => exchange.abort(), 5_000).unref();
   }
 
-  return { ask };
+  return { prepare, ask };
 }
 
 function toolCall(id: number, name: string, request: UpstreamRequest, link: Link): JsonObject {

@@ -7,6 +7,7 @@ import {
   STATELESS_VERSION,
   UNSUPPORTED_VERSION,
   postMessage,
+  signMessage,
 } from './mcp-wire.ts';
 import type { Link } from './mcp-wire.ts';
 import type { Target } from './pools.ts';
@@ -89,7 +90,7 @@ type Reply =
 /** One step of the handshake, outside of any call: a caller who leaves does not end it for the others. */
 function ask(
   target: Target,
-  post: { link?: Link },
+  to: { link?: Link },
   identity: CallIdentity,
   signer: RequestSigner | undefined,
   message: JsonObject,
@@ -117,7 +118,8 @@ function ask(
     };
     // Assigned late when the request fails at once, while the listener already settles.
     let exchange: Exchange | undefined;
-    exchange = postMessage(target, { ...post, maxBytes: HANDSHAKE_BYTES }, identity, signer, message, {
+    const post = signMessage(target.href, message, identity, signer, to);
+    exchange = postMessage(target, post, HANDSHAKE_BYTES, {
       sessionId: (id) => void (sessionId = id),
       message: hear,
       ended: () => settle(failed('unreachable', 'the MCP server ended its handshake without an answer')),

@@ -1,12 +1,13 @@
 import { isJsonObject } from '../base/json.ts';
 import type { JsonObject } from '../base/json.ts';
 import { parseAnswerJson, parseJsonText } from './answer-json.ts';
-import { JSON_POST, readAnswer } from './answer.ts';
+import { readAnswer } from './answer.ts';
 import type { Exchange } from './exchange.ts';
 import type { Target } from './pools.ts';
 import { outcomeOfRefusal } from './public-words.ts';
-import { identify } from './signature.ts';
 import type { CallIdentity, RequestSigner } from './signature.ts';
+import { signPost } from './signed-post.ts';
+import type { SignedPost } from './signed-post.ts';
 import type { UpstreamOutcome } from './upstream.ts';
 
 /** How an MCP server wants to be spoken to: what the handshake learnt. */
@@ -42,18 +43,24 @@ export const STATELESS_META = {
   'io.modelcontextprotocol/clientCapabilities': {},
 };
 
+/** Writes and signs one JSON-RPC message to the server at that URL. */
+export function signMessage(
+  url: string,
+  message: JsonObject,
+  identity: CallIdentity,
+  signer: RequestSigner | undefined,
+  to: { link?: Link; toolName?: string },
+): SignedPost {
+  return signPost(url, message, identity, signer, linkHeaders(to.link, message, to.toolName));
+}
+
 /** Sends one JSON-RPC message and tells what comes back. */
 export function postMessage(
   target: Target,
-  post: { link?: Link; toolName?: string; maxBytes: number },
-  identity: CallIdentity,
-  signer: RequestSigner | undefined,
-  message: JsonObject,
+  post: SignedPost,
+  maxBytes: number,
   listener: MessageListener,
 ): Exchange {
-  const body = Buffer.from(JSON.stringify(message));
-  const headers = { ...JSON_POST, ...linkHeaders(post.link, message, post.toolName) };
-  const identified = identify(signer, target.href, body, identity);
   const tell = (value: unknown) => {
     if (isJsonObject(value)) listener.message(value);
     // Batches existed in 2025-03-26 only.
@@ -61,44 +68,41 @@ export function postMessage(
       value.filter((item) => isJsonObject(item)).forEach((item) => listener.message(item));
   };
 
-  return readAnswer(
-    { target, headers, identified, body, maxBytes: post.maxBytes },
-    {
-      head(answerHeaders) {
-        const id = answerHeaders['mcp-session-id'];
-        if (typeof id === 'string') listener.sessionId?.(id);
-      },
-      whole(bytes) {
-        if (bytes.length > 0) {
-          const parsed = parseAnswerJson(bytes);
-          if (parsed.kind === 'bad')
-            return listener.failed({ kind: 'output_invalid', detail: parsed.detail }, '');
-          tell(parsed.value);
-        }
-        listener.ended(false);
-      },
-      frame(event) {
-        // A stream that can be resumed opens with an event that has an id and no data.
-        if (event.data === '' || (event.event !== undefined && event.event !== 'message')) return;
-        const parsed = parseJsonText(event.data);
+  return readAnswer(target, post, maxBytes, {
+    head(answerHeaders) {
+      const id = answerHeaders['mcp-session-id'];
+      if (typeof id === 'string') listener.sessionId?.(id);
+    },
+    whole(bytes) {
+      if (bytes.length > 0) {
+        const parsed = parseAnswerJson(bytes);
         if (parsed.kind === 'bad')
           return listener.failed({ kind: 'output_invalid', detail: parsed.detail }, '');
         tell(parsed.value);
-      },
-      framesEnded: () => listener.ended(true),
-      refused(bytes, status) {
-        const parsed = parseAnswerJson(bytes);
-        const said = parsed.kind === 'ok' && isJsonObject(parsed.value) ? parsed.value : undefined;
-        listener.refused(
-          status,
-          outcomeOfRefusal(bytes, status),
-          isJsonObject(said?.['error']) ? said : undefined,
-        );
-      },
-      failed: (outcome, code) => listener.failed(outcome, code),
-      crashed: (error) => listener.crashed(error),
+      }
+      listener.ended(false);
     },
-  );
+    frame(event) {
+      // A stream that can be resumed opens with an event that has an id and no data.
+      if (event.data === '' || (event.event !== undefined && event.event !== 'message')) return;
+      const parsed = parseJsonText(event.data);
+      if (parsed.kind === 'bad')
+        return listener.failed({ kind: 'output_invalid', detail: parsed.detail }, '');
+      tell(parsed.value);
+    },
+    framesEnded: () => listener.ended(true),
+    refused(bytes, status) {
+      const parsed = parseAnswerJson(bytes);
+      const said = parsed.kind === 'ok' && isJsonObject(parsed.value) ? parsed.value : undefined;
+      listener.refused(
+        status,
+        outcomeOfRefusal(bytes, status),
+        isJsonObject(said?.['error']) ? said : undefined,
+      );
+    },
+    failed: (outcome, code) => listener.failed(outcome, code),
+    crashed: (error) => listener.crashed(error),
+  });
 }
 
 function linkHeaders(

@@ -1,12 +1,13 @@
 import { invariant, unreachable } from '../base/invariant.ts';
 import type { Log } from '../base/log.ts';
 import type { Resolve } from './address-guard.ts';
-import { openAttempt } from './attempt.ts';
+import { openAttempt, type Attempt } from './attempt.ts';
 import { askHttpAgent } from './http-agent.ts';
 import { createMcpAgents } from './mcp-agent.ts';
-import { createPools } from './pools.ts';
+import { createPools, type Target } from './pools.ts';
 import type { RequestSigner } from './signature.ts';
-import type { Upstream, UpstreamOutcome, UpstreamRequest } from './upstream.ts';
+import { signPost } from './signed-post.ts';
+import type { PreparedCall, Upstream, UpstreamOutcome, UpstreamRequest } from './upstream.ts';
 
 export type UpstreamOptions = {
   /** True for an endpoint the operator vouches for, by exact host and port: no address or scheme is refused there. */
@@ -21,6 +22,9 @@ export type UpstreamOptions = {
   resolve?: Resolve;
 };
 
+/** Sends a call that is written and signed to the target; the attempt hears how it ended. */
+type Ask = (attempt: Attempt, target: Target) => void;
+
 /** Speaks to agents over HTTP, on Node, through one `undici` pool per origin. */
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { log, signer } = options;
@@ -34,32 +38,47 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   const mcpAgents = createMcpAgents(signer);
   let isClosed = false;
 
-  async function invoke(request: UpstreamRequest): Promise<UpstreamOutcome> {
+  function prepare(request: UpstreamRequest): PreparedCall {
+    // Once closed, nothing may open a pool again.
+    const found = isClosed ? undefined : pools.find(request.endpoint.url);
+    const ask = found?.kind === 'ok' ? write(found.target.href, request) : undefined;
+    return { send: () => send(request, ask) };
+  }
+
+  /** Writes the call and has it signed; for an MCP server without a session that is left for when it is sent. */
+  function write(href: string, request: UpstreamRequest): Ask {
+    const { protocol, tool } = request.endpoint;
+    switch (protocol) {
+      case 'http': {
+        const post = signPost(href, request.input, request, signer);
+        return (attempt, target) => askHttpAgent(attempt, target, post);
+      }
+      case 'mcp': {
+        invariant(tool !== undefined, 'an mcp endpoint names its tool');
+        const call = mcpAgents.prepare(href, request);
+        return (attempt, target) => {
+          mcpAgents.ask(attempt, target, call).catch((error: unknown) => attempt.crash(error));
+        };
+      }
+      default:
+        return unreachable(protocol);
+    }
+  }
+
+  async function send(request: UpstreamRequest, prepared: Ask | undefined): Promise<UpstreamOutcome> {
     if (isClosed) return { kind: 'unreachable', detail: 'the gateway is shutting down' };
     if (request.signal.aborted) return { kind: 'cancelled' };
     // Checked again at every call: what was allowed when the agent was published may no longer be.
     const found = pools.find(request.endpoint.url);
     if (found.kind === 'refused') {
-      log('warn', 'an agent has an endpoint that is refused', {
-        callId: request.callId,
-        reason: found.reason,
-      });
+      const { callId } = request;
+      log('warn', 'an agent has an endpoint that is refused', { callId, reason: found.reason });
       return { kind: 'unreachable', detail: `its URL ${found.reason}` };
     }
-
     const attempt = openAttempt(request, log);
     try {
-      switch (request.endpoint.protocol) {
-        case 'http':
-          askHttpAgent(attempt, found.target, signer);
-          break;
-        case 'mcp':
-          invariant(request.endpoint.tool !== undefined, 'an mcp endpoint names its tool');
-          mcpAgents.ask(attempt, found.target).catch((error: unknown) => attempt.crash(error));
-          break;
-        default:
-          unreachable(request.endpoint.protocol);
-      }
+      const ask = prepared ?? write(found.target.href, request);
+      ask(attempt, found.target);
     } catch (error) {
       attempt.crash(error);
     }
@@ -71,5 +90,5 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     await pools.close();
   }
 
-  return { invoke, close };
+  return { prepare, close };
 }

@@ -13,7 +13,7 @@ export type UpstreamRequest = {
   input: JsonObject;
   callId: string;
   requestId: string;
-  /** Milliseconds from now until the call is a TIMEOUT: connect, send, wait and read together. */
+  /** Milliseconds from `send()` until the call is a TIMEOUT: connect, send, wait and read together. */
   timeoutMs: number;
   /** The most bytes of answer body that are read; one more makes the answer `output_invalid`. */
   maxBytes: number;
@@ -32,7 +32,7 @@ export type ContentBlock = JsonObject & { type: string };
  */
 export type Usage = { quantity: string; unit?: string };
 
-/** How the agent's side ended. Failures are answers too: `invoke` never throws for what an agent does. */
+/** How the agent's side ended. Failures are answers too: nothing here throws for what an agent does. */
 export type UpstreamOutcome =
   | { kind: 'answer'; output: Json; content?: ContentBlock[]; usage?: Usage }
   /** It said error: non-2xx, `isError`, a JSON-RPC error. `content` is what an MCP tool said about it. */
@@ -45,9 +45,19 @@ export type UpstreamOutcome =
   /** `signal` was aborted. */
   | { kind: 'cancelled' };
 
+/** A call of which the agent has heard nothing yet. */
+export type PreparedCall = {
+  /** Sends it; to be asked once. Rejects for our own bugs only. */
+  send(): Promise<UpstreamOutcome>;
+};
+
 /** Speaks to agents. */
 export type Upstream = {
-  invoke(request: UpstreamRequest): Promise<UpstreamOutcome>;
+  /**
+   * Writes the call and has it signed, as far as that can be done before the agent may hear of it; `send()` does
+   * the rest. Throws for arguments that cannot be written as JSON.
+   */
+  prepare(request: UpstreamRequest): PreparedCall;
   /** Closes every pooled connection; calls under way end as `unreachable`. */
   close(): Promise<void>;
 };

@@ -65,10 +65,7 @@ export function createSender(options: SenderOptions): Sender {
 
   async function check(text: string): Promise<Refusal | undefined> {
     const verdict = checkEndpointUrl(text, options);
-    if (verdict.kind === 'refused') {
-      const allowed = checkEndpointUrl(text, { allowEndpoint: () => true });
-      return { reason: verdict.reason, operatorMayAllow: allowed.kind === 'ok' };
-    }
+    if (verdict.kind === 'refused') return verdict;
     const { hostname } = verdict.url;
     if (options.allowEndpoint?.(verdict.url) || isIP(hostname.replace(/^\[|\]$/g, '')) !== 0)
       return undefined;
@@ -105,30 +102,25 @@ export function createSender(options: SenderOptions): Sender {
         }
       }
 
-      const exchange = startExchange(
-        found.target,
-        { ...HEADERS, ...headers },
-        Promise.resolve({}),
-        Buffer.from(body),
-        {
-          head(answered) {
-            status = answered;
-            clearTimeout(timer);
-            timer = setTimeout(() => end(null), ANSWER_MS);
-          },
-          data(chunk) {
-            parts.push(chunk);
-            bytes += chunk.length;
-            if (bytes >= ANSWER_BYTES) end(null);
-          },
-          end: () => end(null),
-          failed: ({ detail }) => end(detail),
-          crashed: (error) => {
-            clearTimeout(timer);
-            reject(error);
-          },
+      const post = { headers: Promise.resolve({ ...HEADERS, ...headers }), body: Buffer.from(body) };
+      const exchange = startExchange(found.target, post, {
+        head(answered) {
+          status = answered;
+          clearTimeout(timer);
+          timer = setTimeout(() => end(null), ANSWER_MS);
         },
-      );
+        data(chunk) {
+          parts.push(chunk);
+          bytes += chunk.length;
+          if (bytes >= ANSWER_BYTES) end(null);
+        },
+        end: () => end(null),
+        failed: ({ detail }) => end(detail),
+        crashed: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      });
     });
   }
 

@@ -60,11 +60,13 @@ test('an answer that is there when its buyer has just left is not paid', async (
   const { upstream } = world.process;
   const leaving = {
     ...upstream,
-    invoke: async (request: Parameters<typeof upstream.invoke>[0]) => {
-      const outcome = await upstream.invoke(request);
-      buyer.abort();
-      return outcome;
-    },
+    prepare: (request: Parameters<typeof upstream.prepare>[0]) => ({
+      send: async () => {
+        const outcome = await upstream.prepare(request).send();
+        buyer.abort();
+        return outcome;
+      },
+    }),
   };
   const result = await call({ ...world.process, upstream: leaving }, caller, agentId, {
     signal: buyer.signal,

@@ -104,7 +104,7 @@ test('a price that rises, and a promise that changes, do so for the next call an
   );
   const organizationId = rows[0]?.seller ?? '';
   await world.database.db.transaction((tx) =>
-    publishAgent(tx, { organizationId, manifest, checkEndpoint: () => [] }),
+    publishAgent(tx, { organizationId, manifest, checkEndpoint: () => undefined }),
   );
   await world.process.catalog.refresh(agentId);
   visit.answer({ answer: 'so' });

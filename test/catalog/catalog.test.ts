@@ -33,7 +33,7 @@ const publish = (agentId: string, changes: Record<string, Json> = {}): Promise<u
     publishAgent(tx, {
       organizationId: seller,
       manifest: sampleManifest({ '/agent_id': agentId, ...changes }),
-      checkEndpoint: () => [],
+      checkEndpoint: () => undefined,
     }),
   );
 

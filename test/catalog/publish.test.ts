@@ -3,9 +3,9 @@ import { after, before, describe, it } from 'node:test';
 import { eq, sql } from 'drizzle-orm';
 import { Client } from 'pg';
 import { silentLog } from '../../src/base/log.ts';
-import { Problem, type Fault } from '../../src/base/problem.ts';
+import { Problem } from '../../src/base/problem.ts';
 import type { Json } from '../../src/base/json.ts';
-import { publishAgent } from '../../src/catalog/publish.ts';
+import { publishAgent, type CheckEndpoint } from '../../src/catalog/publish.ts';
 import {
   getAgentRecord,
   listAgents,
@@ -36,12 +36,12 @@ after(async () => {
   await testDatabase.close();
 });
 
-const noFaults = (): Fault[] => [];
+const isFine = (): undefined => undefined;
 
 function publish(
   changes: Record<string, Json | undefined>,
   organizationId = seller,
-  checkEndpoint: (url: string) => Fault[] = noFaults,
+  checkEndpoint: CheckEndpoint = isFine,
 ): Promise<{ agentId: string; version: string }> {
   return database.db.transaction((tx) =>
     publishAgent(tx, { organizationId, manifest: sampleManifest(changes), checkEndpoint }),
@@ -71,9 +71,11 @@ it('a published agent is kept word for word, unverified', async () => {
 
 it('all faults of a manifest and its endpoint are told at once, and nothing is written', async () => {
   const problem = await refusal(
-    publish({ '/agent_id': 'agt_unwritten_v1', '/display_name': '', '/colour': 'red' }, seller, (url) => [
-      { path: '', message: `${url} is a private address` },
-    ]),
+    publish(
+      { '/agent_id': 'agt_unwritten_v1', '/display_name': '', '/colour': 'red' },
+      seller,
+      (url) => `${url} is a private address`,
+    ),
   );
   assert.equal(problem.code, 'INVALID_INPUT');
   assert.deepEqual(
@@ -132,7 +134,7 @@ it('two sellers who publish look-alike ids at the same moment do not both succee
   const progress = { isSettled: false };
   await database.db.transaction(async (tx) => {
     const manifest = sampleManifest({ '/agent_id': 'agt_swift_fox_v1' });
-    await publishAgent(tx, { organizationId: seller, manifest, checkEndpoint: noFaults });
+    await publishAgent(tx, { organizationId: seller, manifest, checkEndpoint: isFine });
     second = refusal(publish({ '/agent_id': 'agt_swift_f0x_v1' }, rival)).finally(
       () => (progress.isSettled = true),
     );

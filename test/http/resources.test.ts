@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { OPERATOR_MAY_ALLOW } from '../../src/http/words.ts';
 import { manifestOf, startSeller, type TestSeller } from '../support/gateway.ts';
 import { startRestGateway, type Answer, type Member, type RestGateway, type Send } from './rest-gateway.ts';
 
@@ -122,6 +123,19 @@ test('a manifest with faults is refused with every one of them and its place', a
   assert.equal(status, 400);
   const paths = body.faults.map((fault: { path: string }) => fault.path);
   for (const path of ['/category', '/colour', '/endpoint/url']) assert.ok(paths.includes(path), path);
+});
+
+test('a private endpoint is refused with the setting by which the operator allows it', async () => {
+  const manifest = manifestOf('private', 'http://10.0.0.1/');
+  const { status, body } = await operate('POST', '/v1/agents', { body: { manifest } });
+  assert.equal(status, 400);
+  assert.deepEqual(body.faults, [
+    {
+      path: '/endpoint/url',
+      message: `must start with https://. ${OPERATOR_MAY_ALLOW}`,
+    },
+  ]);
+  assert.match(OPERATOR_MAY_ALLOW, /SENTINEL_ALLOW_PRIVATE_ENDPOINTS=true/);
 });
 
 test('a version that does not rise is a conflict', async () => {

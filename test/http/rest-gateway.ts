@@ -97,7 +97,7 @@ export async function startRestGateway(
       return newKey(organizationId, wish);
     },
     publish: async (manifest, score) => {
-      const request = { organizationId: sellerId, manifest, checkEndpoint: () => [] };
+      const request = { organizationId: sellerId, manifest, checkEndpoint: () => undefined };
       const { agentId } = await db.transaction((tx) => publishAgent(tx, request));
       if (score !== undefined) await db.transaction((tx) => verifyAgent(tx, { agentId, score }));
       await gateway.catalog.refresh(agentId);

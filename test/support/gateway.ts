@@ -144,7 +144,7 @@ export async function startTestGateway(
     },
     newKey: (buyer, wish = {}) => addKey(buyer.organizationId, wish),
     publish: async (manifest, score = 80) => {
-      const request = { organizationId: sellerId, manifest, checkEndpoint: () => [] };
+      const request = { organizationId: sellerId, manifest, checkEndpoint: () => undefined };
       const { agentId } = await database.db.transaction((tx) => publishAgent(tx, request));
       await database.db.transaction((tx) => verifyAgent(tx, { agentId, score }));
       await catalog.refresh(agentId);

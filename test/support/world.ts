@@ -160,7 +160,7 @@ export async function openWorld(): Promise<World> {
     publish: async (changes = {}, score = 80) => {
       published += 1;
       const manifest = { ...manifestOf(`agt_test_${published}_v1`, seller.url), ...changes };
-      const request = { organizationId: sellerId, manifest, checkEndpoint: () => [] };
+      const request = { organizationId: sellerId, manifest, checkEndpoint: () => undefined };
       const { agentId } = await database.db.transaction((tx) => publishAgent(tx, request));
       await database.db.transaction((tx) => verifyAgent(tx, { agentId, score }));
       for (const each of processes) await each.catalog.refresh(agentId);

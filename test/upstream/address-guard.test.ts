@@ -7,7 +7,8 @@ import { REFUSED_URLS } from './refused-urls.ts';
 
 for (const [url, reason] of REFUSED_URLS) {
   test(`${url} may not be an agent's endpoint`, async (t) => {
-    assert.deepEqual(checkEndpointUrl(url), { kind: 'refused', reason });
+    const operatorMayAllow = checkEndpointUrl(url, { allowEndpoint: () => true }).kind === 'ok';
+    assert.deepEqual(checkEndpointUrl(url), { kind: 'refused', reason, operatorMayAllow });
 
     const upstream = openUpstream(t, {
       allowEndpoint: () => false,

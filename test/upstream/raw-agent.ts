@@ -82,11 +82,16 @@ export function sseChunk(text: string | Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from('\r\n')]);
 }
 
+export type TestUpstream = Upstream & {
+  /** Prepares and sends. */
+  invoke(request: UpstreamRequest): Promise<UpstreamOutcome>;
+};
+
 /** An upstream that may call loopback, closed with the test. */
-export function openUpstream(t: TestContext, options: Partial<UpstreamOptions> = {}): Upstream {
+export function openUpstream(t: TestContext, options: Partial<UpstreamOptions> = {}): TestUpstream {
   const upstream = createUpstream({ allowEndpoint: () => true, log: silentLog, ...options });
   t.after(() => upstream.close());
-  return upstream;
+  return { ...upstream, invoke: async (request) => upstream.prepare(request).send() };
 }
 
 let calls = 0;
