@@ -1,11 +1,11 @@
-import { and, asc, inArray, isNull, sql } from 'drizzle-orm';
+import { and, arrayContains, asc, eq, inArray, isNull, lt, not, or, sql } from 'drizzle-orm';
 import { events } from '../audit/tables.ts';
 import { idOfUuid } from '../base/ids.ts';
 import type { JsonObject } from '../base/json.ts';
-import type { Db } from '../db/db.ts';
+import type { Db, Tx } from '../db/db.ts';
 import type { WebhookDeps } from './deps.ts';
 import { followJournal } from './follow-journal.ts';
-import { insertDeliveries } from './insert-deliveries.ts';
+import { insertDeliveries, type NewDelivery } from './insert-deliveries.ts';
 import { webhookEndpoints } from './tables.ts';
 
 const BATCH = 500;
@@ -32,7 +32,7 @@ export async function fanOut(deps: WebhookDeps): Promise<number> {
 async function tellEvents(db: Db, now: number): Promise<{ deliveries: number; isMore: boolean }> {
   return db.transaction(async (tx) => {
     const batch = await tx
-      .select()
+      .select({ id: events.id })
       .from(events)
       .where(isNull(events.fannedOutAt))
       .orderBy(asc(events.id))
@@ -41,40 +41,42 @@ async function tellEvents(db: Db, now: number): Promise<{ deliveries: number; is
       .for('update', { skipLocked: true });
     if (batch.length === 0) return { deliveries: 0, isMore: false };
 
-    const organizations = [...new Set(batch.map((event) => event.organizationId))];
-    const endpoints = await tx
-      .select()
-      .from(webhookEndpoints)
-      .where(
-        and(inArray(webhookEndpoints.organizationId, organizations), sql`not ${webhookEndpoints.isDisabled}`),
-      );
-    const wanted = batch.flatMap((event) =>
-      endpoints
-        .filter(
-          (endpoint) =>
-            endpoint.organizationId === event.organizationId &&
-            endpoint.currency === event.currency &&
-            (endpoint.eventTypes.length === 0 || endpoint.eventTypes.includes(event.type)) &&
-            endpoint.createdAt < event.occurredAt,
-        )
-        .map((endpoint) => ({
-          endpointUuid: endpoint.id,
-          eventId: idOfUuid('evt', event.id),
-          type: event.type,
-          occurredAt: event.occurredAt,
-          data: event.data as JsonObject,
-        })),
-    );
-    const inserted = await insertDeliveries(tx, wanted, now);
+    const ids = batch.map(({ id }) => id);
+    const inserted = await insertDeliveries(tx, await listWanted(tx, ids), now);
     await tx
       .update(events)
       .set({ fannedOutAt: new Date(now) })
-      .where(
-        inArray(
-          events.id,
-          batch.map(({ id }) => id),
-        ),
-      );
+      .where(inArray(events.id, ids));
     return { deliveries: inserted.length, isMore: batch.length === BATCH };
   });
+}
+
+/** Each of these events, for every endpoint that was there when it happened and wants to hear of it. */
+async function listWanted(tx: Tx, ids: readonly string[]): Promise<NewDelivery[]> {
+  const wanted = await tx
+    .select({ event: events, endpointUuid: webhookEndpoints.id })
+    .from(events)
+    .innerJoin(
+      webhookEndpoints,
+      and(
+        eq(webhookEndpoints.organizationId, events.organizationId),
+        eq(webhookEndpoints.currency, events.currency),
+        not(webhookEndpoints.isDisabled),
+        // Compared here: a Date has only milliseconds, and an endpoint's first event may follow within one.
+        lt(webhookEndpoints.createdAt, events.occurredAt),
+        or(
+          eq(webhookEndpoints.eventTypes, []),
+          arrayContains(webhookEndpoints.eventTypes, sql`array[${events.type}]`),
+        ),
+      ),
+    )
+    .where(inArray(events.id, ids))
+    .orderBy(asc(events.id));
+  return wanted.map(({ event, endpointUuid }) => ({
+    endpointUuid,
+    eventId: idOfUuid('evt', event.id),
+    type: event.type,
+    occurredAt: event.occurredAt,
+    data: event.data as JsonObject,
+  }));
 }

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { sql } from 'drizzle-orm';
+import { sql, type SQL } from 'drizzle-orm';
 import { idOfUuid } from '../base/ids.ts';
 import type { JsonObject } from '../base/json.ts';
 import { formatCredits, type Currency } from '../base/money.ts';
@@ -94,7 +94,7 @@ type Listener = {
   currency: Currency;
   endpointUuid: string;
   eventTypes: string[];
-  createdAt: Date;
+  createdMicros: string;
 };
 
 type CallRow = {
@@ -109,6 +109,7 @@ type CallRow = {
   keyId: string | null;
   agentId: string | null;
   createdAt: Date;
+  createdMicros: string;
 };
 
 async function tellCalls(
@@ -127,9 +128,9 @@ async function tellCalls(
     .filter((row) => BigInt(row.seq) <= upTo)
     .flatMap((row) =>
       listeners
-        .filter(({ account, eventTypes, createdAt }) => {
+        .filter(({ account, eventTypes, createdMicros }) => {
           const isWanted = eventTypes.length === 0 || eventTypes.includes(typeOf(row));
-          return account === row.account && isWanted && createdAt < row.createdAt;
+          return account === row.account && isWanted && BigInt(createdMicros) < BigInt(row.createdMicros);
         })
         .map((listener) => deliveryOf(row, listener)),
     );
@@ -140,12 +141,12 @@ async function tellCalls(
 async function listListeners(tx: Tx): Promise<Listener[]> {
   const { rows } = await tx.execute<Listener>(sql`
     SELECT a.id::text AS account, CASE a.kind WHEN 'balance' THEN 'buyer' ELSE 'seller' END AS role, e.currency,
-      e.id AS "endpointUuid", e.event_types AS "eventTypes", e.created_at AS "createdAt"
+      e.id AS "endpointUuid", e.event_types AS "eventTypes", ${micros(sql`e.created_at`)} AS "createdMicros"
     FROM webhook_endpoints e
     JOIN ledger_accounts a ON a.organization_id = e.organization_id AND a.currency = e.currency
     WHERE NOT e.is_disabled AND a.kind IN ('balance', 'earnings')
       AND (e.event_types = '{}' OR e.event_types && ARRAY['call.settled', 'call.refunded'])`);
-  return rows.map((row) => ({ ...row, createdAt: new Date(row.createdAt) }));
+  return rows;
 }
 
 /** The first rows of the range, for each party that listens. */
@@ -157,7 +158,7 @@ async function listCallRows(
   const accountsOf = (role: Listener['role']) =>
     sql.param([...new Set(listeners.filter((each) => each.role === role).map(({ account }) => account))]);
   const columns = sql`j.id, j.seq, j.kind, j.amount, j.fee, j.held, j.key_id AS "keyId", j.agent_id AS "agentId",
-    j.created_at AS "createdAt"`;
+    j.created_at AS "createdAt", ${micros(sql`j.created_at`)} AS "createdMicros"`;
   const { rows } = await tx.execute<CallRow>(sql`
     SELECT * FROM (
       SELECT l.account::text, 'buyer' AS role, j.* FROM unnest(${accountsOf('buyer')}::bigint[]) AS l (account)
@@ -173,6 +174,11 @@ async function listCallRows(
         ORDER BY j.seq LIMIT ${BATCH}) j
     ) told ORDER BY seq LIMIT ${BATCH}`);
   return rows.map((row) => ({ ...row, createdAt: new Date(row.createdAt) }));
+}
+
+/** A moment in µs since 1970: a Date has only milliseconds, and an endpoint's first call may follow within one. */
+function micros(moment: SQL): SQL {
+  return sql`(extract(epoch FROM ${moment}) * 1000000)::bigint::text`;
 }
 
 function typeOf({ kind }: CallRow): 'call.settled' | 'call.refunded' {

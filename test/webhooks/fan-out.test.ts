@@ -112,6 +112,31 @@ test('an endpoint hears of what happens from its making on, and of nothing while
   }
 });
 
+test('an endpoint hears of what happened a microsecond after its making, and not of what happened with it', async () => {
+  const { buyer, accounts } = await newMarket();
+  const [earlier, later] = [await world.newEndpoint(buyer, HOOK), await world.newEndpoint(buyer, HOOK)];
+  const { pool } = world.database;
+  await world.happen(buyer);
+  await endCall(pool, accounts);
+  // Both of one moment, that of the call: an endpoint is made just before it, another at it.
+  const { rows } = await pool.query<{ at: string }>(
+    `UPDATE events SET occurred_at = j.created_at FROM ledger_journal j
+     WHERE events.organization_id = $1 AND j.debit = $2 RETURNING occurred_at::text AS at`,
+    [buyer.organizationId, accounts.buyer],
+  );
+  const moment = rows[0]?.at;
+  const made =
+    "UPDATE webhook_endpoints SET created_at = $2::timestamptz - $3 * interval '1 microsecond' WHERE id = $1";
+  await pool.query(made, [earlier.uuid, moment, 1]);
+  await pool.query(made, [later.uuid, moment, 0]);
+  await fanOut(webhooks);
+  assert.deepEqual((await toldTo(earlier.uuid)).map(({ event_type }) => event_type).sort(), [
+    'call.settled',
+    'credits.loaded',
+  ]);
+  assert.deepEqual(await toldTo(later.uuid), []);
+});
+
 test('a buyer hears how its call ended and what it cost; the seller of what was settled and what it earned, not of who paid', async () => {
   const { buyer, seller, accounts } = await newMarket();
   const [ofBuyer, ofSeller] = [await world.newEndpoint(buyer, HOOK), await world.newEndpoint(seller, HOOK)];
