@@ -245,7 +245,7 @@ test('of what a receiver answers the first kilobyte is kept, however much it say
 });
 
 test('a receiver that does not answer in time has failed; one that said 200 and goes on talking has not', async () => {
-  const hasty = world.openProcess({ timeoutMs: 50 });
+  const hasty = world.openProcess({ timeoutMs: 500 });
   const { owner, single } = await ownEndpoint();
   receiver.answer = () => {};
   await world.happen(owner);
