@@ -116,35 +116,28 @@ export function createGroupCommit(
       try {
         return await send(items, isRetry);
       } catch (error) {
-        if (!isOutcomeUnknown(error)) return bisect(items, isRetry, error);
+        const isRefused = !isOutcomeUnknown(error);
+        if (isRefused && items.length > 1) return halve(items, isRetry);
+        if (isRefused) {
+          options.log('error', 'the ledger refused a statement', { error: messageOf(error) });
+          return [{ code: '!', place: undefined }];
+        }
         isRetry = true;
         options.log('warn', 'the ledger could not reach its database; trying again', {
           error: messageOf(error),
         });
         if (closing) throw error;
+        if (ranOutOfTime(error) && items.length > 1) return halve(items, isRetry);
         await new Promise((resolve) => setTimeout(resolve, waitMs));
       }
     }
   }
 
-  /** One bad order must not fail the others of its batch: halve until it stands alone. */
-  async function bisect(items: Item[], isRetry: boolean, error: unknown): Promise<Resolution[]> {
-    if (items.length === 1) {
-      options.log('error', 'the ledger refused a statement', { error: messageOf(error) });
-      return [{ code: '!', place: undefined }];
-    }
+  /** One bad order must not fail the others of its batch, nor a slow server be asked for too much at once. */
+  async function halve(items: Item[], wasSent: boolean): Promise<Resolution[]> {
     const middle = items.length >> 1;
-    const answers: Resolution[] = [];
-    for (const half of [items.slice(0, middle), items.slice(middle)]) {
-      try {
-        answers.push(...(await send(half, isRetry)));
-      } catch (cause) {
-        // What was sent may have been committed: the first thing to be sent now is already a retry.
-        if (isOutcomeUnknown(cause)) answers.push(...(await flush(half, true)));
-        else answers.push(...(await bisect(half, isRetry, cause)));
-      }
-    }
-    return answers;
+    const first = await flush(items.slice(0, middle), wasSent);
+    return [...first, ...(await flush(items.slice(middle), wasSent))];
   }
 
   const withPatience = createPatience(HOLD_PATIENCE_MS);
@@ -234,6 +227,11 @@ function overloaded(): Problem {
 function abandonImpatient(items: Item[]): void {
   const now = performance.now();
   for (const item of items) if (item.kind === 'hold' && item.giveUpAt < now) item.isAbandoned = true;
+}
+
+/** The server gave up a statement that took longer than it may: nothing of it was committed. */
+function ranOutOfTime(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === '57014';
 }
 
 /**

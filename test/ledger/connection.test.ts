@@ -97,6 +97,27 @@ test('two batches on the wire when it breaks are sent again over one new connect
   });
 });
 
+test('a batch that would take the server too long is halved until it does not', async () => {
+  await withLedger({}, async ({ ledger, hold, world }) => {
+    const callIds = Array.from({ length: 100 }, () => newId('call'));
+    for (const placed of await Promise.all(callIds.map((id) => hold(id, 5n))))
+      assert.deepEqual(placed, { kind: 'placed' });
+    // A hundred take 4 s then, and a statement may take 3.
+    await books.client.query(`
+      CREATE FUNCTION test_dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.04); RETURN OLD; END $$;
+      CREATE TRIGGER test_dawdle BEFORE DELETE ON ledger_holds FOR EACH ROW EXECUTE FUNCTION test_dawdle()`);
+    try {
+      const settled = await Promise.all(callIds.map((id) => ledger.settle(id, 5n, 1n)));
+      assert.ok(settled.every(({ kind }) => kind === 'done'));
+    } finally {
+      await books.client.query('DROP TRIGGER test_dawdle ON ledger_holds; DROP FUNCTION test_dawdle()');
+    }
+    const now = await books.read(world);
+    assert.deepEqual(now.faults, []);
+    assert.deepEqual(now.accounts[String(world.buyers[0])], { posted: 500n, held: 0n });
+  });
+});
+
 test('what the server says to a new connection is no answer to the batch that waits for it', async () => {
   const name = new URL(books.url).pathname.slice(1);
   // A database can be closed to connections only from another one.
