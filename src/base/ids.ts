@@ -2,8 +2,8 @@ import { randomBytes, randomFillSync } from 'node:crypto';
 
 /**
  * Ids are a prefix and the 32 hex digits of a UUIDv7 (RFC 9562 section 5.7), so they sort by the time they
- * were made and an index on them grows at its right edge. We make them before writing, so every write can
- * be retried.
+ * were made, those of one process even within a millisecond, and an index on them grows at its right edge. We
+ * make them before writing, so every write can be retried.
  */
 export type IdPrefix =
   | 'call'
@@ -42,18 +42,36 @@ export function newSecret(bytes: number): string {
 }
 
 // One system call fills the randomness of 256 ids: a call on the hot path makes two of them.
-const POOL_BYTES = 256 * 10;
+const RANDOM_BYTES = 10;
+const POOL_BYTES = 256 * RANDOM_BYTES;
 const pool = Buffer.allocUnsafe(POOL_BYTES);
 let poolOffset = POOL_BYTES;
+
+// Where the time and the version end stands a counter (section 6.2, method 1). It begins anywhere in the lower
+// half of its range, so that it does not tell how many ids were made.
+const COUNTER_MOST = 0xfff;
+let lastMs = 0;
+let counter = 0;
 
 function uuidv7Hex(): string {
   if (poolOffset === POOL_BYTES) {
     randomFillSync(pool);
     poolOffset = 0;
   }
-  const tail = pool.toString('hex', poolOffset, poolOffset + 10);
-  poolOffset += 10;
-  const milliseconds = Date.now().toString(16).padStart(12, '0');
-  const variant = '89ab'[Number.parseInt(tail.charAt(3), 16) & 3];
-  return `${milliseconds}7${tail.slice(0, 3)}${variant}${tail.slice(4, 19)}`;
+  const random = pool.toString('hex', poolOffset, poolOffset + RANDOM_BYTES);
+  poolOffset += RANDOM_BYTES;
+  const now = Date.now();
+  if (now > lastMs) {
+    lastMs = now;
+    counter = Number.parseInt(random.slice(16, 19), 16) >> 1;
+  } else if (counter < COUNTER_MOST) {
+    counter += 1;
+  } else {
+    // Also while the clock is set back: time stands still here until it has caught up.
+    lastMs += 1;
+    counter = 0;
+  }
+  const milliseconds = lastMs.toString(16).padStart(12, '0');
+  const variant = '89ab'[Number.parseInt(random.charAt(0), 16) & 3];
+  return `${milliseconds}7${counter.toString(16).padStart(3, '0')}${variant}${random.slice(1, 16)}`;
 }

@@ -2,21 +2,44 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { idOfUuid, newId, newSecret, uuidOfId } from '../../src/base/ids.ts';
 
-test('a hundred thousand ids are all different UUIDs of version 7', () => {
-  const ids = new Set(Array.from({ length: 100_000 }, () => newId('call')));
-  assert.equal(ids.size, 100_000);
-  for (const id of ids) assert.match(id, /^call_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$/);
-});
+/** Milliseconds since 1970, as the id has them. */
+const timeOf = (id: string): number => Number.parseInt(id.slice('call_'.length).slice(0, 12), 16);
 
-test('an id made in a later millisecond sorts after an earlier one, as text and by its time', () => {
+test('an id tells when it was made', () => {
   for (let n = 0; n < 20; n++) {
     const before = Date.now();
-    const earlier = newId('call');
-    const made = Number.parseInt(earlier.slice(5, 17), 16);
+    const made = timeOf(newId('call'));
     assert.ok(made >= before && made <= Date.now());
     while (Date.now() <= made);
-    assert.ok(newId('call') > earlier);
   }
+});
+
+test('a hundred thousand ids are UUIDs of version 7, and each sorts after those made before it', () => {
+  const ids = Array.from({ length: 100_000 }, () => newId('call'));
+  let previous = '';
+  for (const id of ids) {
+    assert.match(id, /^call_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$/);
+    assert.ok(id > previous, `${id} after ${previous}`);
+    previous = id;
+  }
+});
+
+test('ids go on rising while the clock is set back, and follow it again when it has caught up', (t) => {
+  const start = Date.now() + 60_000;
+  t.mock.timers.enable({ apis: ['Date'], now: start });
+  const first = newId('call');
+  assert.equal(timeOf(first), start);
+  t.mock.timers.setTime(start - 30_000);
+  let previous = first;
+  for (let n = 0; n < 10_000; n++) {
+    const next = newId('call');
+    assert.ok(next > previous);
+    previous = next;
+  }
+  // 4,096 of them share a millisecond.
+  assert.ok(timeOf(previous) - start <= 3);
+  t.mock.timers.setTime(start + 30_000);
+  assert.equal(timeOf(newId('call')), start + 30_000);
 });
 
 test('an id and its UUID are told from each other, with dashes or without', () => {

@@ -28,7 +28,7 @@ after(() => world.close());
 
 type Told = { event_id: string; event_type: string; payload: { data: JsonObject } };
 
-/** What is on its way to an endpoint. Ids that were made in one millisecond have no order. */
+/** What is on its way to an endpoint, in the order it was made. */
 async function toldTo(endpointUuid: string): Promise<Told[]> {
   const { rows } = await world.database.pool.query<Told>(
     'SELECT event_id, event_type, payload FROM webhook_deliveries WHERE endpoint_id = $1 ORDER BY id',
