@@ -55,25 +55,26 @@ export async function claimDue({ db, flights, clock }: WebhookDeps): Promise<Cla
       LEFT JOIN unnest(
         ${sql.param(organizationRooms.map(([id]) => id))}::text[], ${sql.param(organizationRooms.map(([, left]) => left))}::int[]
       ) AS share (organization_id, room) ON share.organization_id = e.organization_id
-    ), open AS MATERIALIZED (
-      SELECT v.id, v.organization_id, v.url, v.secret,
-        -- What those visited before it leave of its organization's share.
-        least(due.count, greatest(0, v.share + due.count
-          - sum(due.count) OVER (PARTITION BY v.organization_id ORDER BY random() ROWS UNBOUNDED PRECEDING)
-        ))::int AS room,
-        CASE WHEN v.previous_secret_expires_at > ${now} THEN v.previous_secret END AS previous_secret
+    ), counted AS MATERIALIZED (
+      -- What is due is counted only where the share could be too small for all of them.
+      SELECT v.*, CASE WHEN v.wanted <= v.share THEN v.room ELSE (
+        SELECT count(*) FROM (
+          SELECT FROM webhook_deliveries d
+          WHERE d.endpoint_id = v.id AND d.status = 'pending' AND d.next_attempt_at <= ${now}
+            AND (d.leased_until IS NULL OR d.leased_until <= ${now})
+          -- In the order of the index, which is left as soon as there is no more room.
+          ORDER BY d.next_attempt_at LIMIT v.room
+        ) one
+      ) END AS due
       FROM visited v
-      CROSS JOIN LATERAL (
-        -- Counted only where the share could be too small for all of them.
-        SELECT CASE WHEN v.wanted <= v.share THEN v.room ELSE (
-          SELECT count(*) FROM (
-            SELECT FROM webhook_deliveries d
-            WHERE d.endpoint_id = v.id AND d.status = 'pending' AND d.next_attempt_at <= ${now}
-              AND (d.leased_until IS NULL OR d.leased_until <= ${now})
-            LIMIT v.room
-          ) one
-        ) END AS count
-      ) due
+    ), open AS MATERIALIZED (
+      SELECT c.id, c.organization_id, c.url, c.secret,
+        -- What those visited before it leave of its organization's share.
+        least(c.due, greatest(0, c.share + c.due
+          - sum(c.due) OVER (PARTITION BY c.organization_id ORDER BY random() ROWS UNBOUNDED PRECEDING)
+        ))::int AS room,
+        CASE WHEN c.previous_secret_expires_at > ${now} THEN c.previous_secret END AS previous_secret
+      FROM counted c
       ORDER BY random()
     ), claimed AS MATERIALIZED (
       SELECT due.id FROM open CROSS JOIN LATERAL (
