@@ -1,6 +1,6 @@
 import { sql, type SQL } from 'drizzle-orm';
-import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
+import { findSeqRange } from './seq-range.ts';
 import { ledgerJournal, type JournalKind } from './tables.ts';
 
 /** What can happen to a buyer's balance; the journal's other kinds are between accounts of sellers. */
@@ -57,7 +57,7 @@ export type TransactionPage = TransactionFilter & {
 
 /** What happened to one account, newest first. */
 export async function listTransactions(db: Db, page: TransactionPage): Promise<Transaction[]> {
-  const { first, end } = await findRange(db, page);
+  const { first, end } = await findSeqRange(db, page);
   const before = page.beforeSeq === undefined || page.beforeSeq > end ? end : page.beforeSeq;
   return readPage(db, page, sql`seq >= ${first} AND seq < ${before}`, sql`DESC`, page.limit);
 }
@@ -69,7 +69,7 @@ const PAGE = 2_000;
  * so a slow reader holds up nobody. What is written after the first page was asked for is not in it.
  */
 export async function* readTransactions(db: Db, filter: TransactionFilter): AsyncGenerator<Transaction[]> {
-  const { first, end } = await findRange(db, filter);
+  const { first, end } = await findSeqRange(db, filter);
   let from = first;
   for (;;) {
     const page = await readPage(db, filter, sql`seq >= ${from} AND seq < ${end}`, sql`ASC`, PAGE);
@@ -82,32 +82,11 @@ export async function* readTransactions(db: Db, filter: TransactionFilter): Asyn
 
 /** What all of them gained or lost together. */
 export async function sumTransactions(db: Db, filter: TransactionFilter): Promise<bigint> {
-  const { first, end } = await findRange(db, filter);
+  const { first, end } = await findSeqRange(db, filter);
   const { rows } = await db.execute<{ sum: string }>(
     sql`SELECT coalesce(sum(change), 0) AS sum FROM (${legs(filter, sql`seq >= ${first} AND seq < ${end}`)}) legs`,
   );
   return BigInt(rows[0]?.sum ?? 0);
-}
-
-/**
- * Every number a movement in the filter's time may have, of those there are now: at least `first`, below `end`.
- * ledger_first_seq steps back an hour to be sure of a beginning; two hours on, it is as sure of an end.
- */
-async function findRange(
-  db: Db,
-  { accountId, from, to }: TransactionFilter,
-): Promise<{ first: bigint; end: bigint }> {
-  const first = from === undefined ? sql`1` : sql`ledger_first_seq(${accountId}, ${from.toISOString()})`;
-  const end =
-    to === undefined
-      ? sql`(SELECT last_value + 1 FROM ledger_journal_seq_seq)`
-      : sql`ledger_first_seq(${accountId}, ${to.toISOString()}::timestamptz + interval '2 hours')`;
-  const { rows } = await db.execute<{ first: string; end: string }>(
-    sql`SELECT ${first} AS first, ${end} AS end`,
-  );
-  const [row] = rows;
-  invariant(row, 'a row is answered');
-  return { first: BigInt(row.first), end: BigInt(row.end) };
 }
 
 /**

@@ -1,6 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm';
 import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
+import { findSeqRange } from './seq-range.ts';
 import { ledgerJournal } from './tables.ts';
 
 /** What some calls cost together. Only calls that had credits on hold are counted. */
@@ -33,6 +34,7 @@ export async function listUsage(
   },
 ): Promise<{ total: Usage; groups: UsageGroup[] }> {
   const { from, to, after, limit } = page;
+  const { first, end } = await findSeqRange(db, page);
   const before = to === undefined ? sql`` : sql` AND j.created_at < ${to.toISOString()}`;
   const shown = after === undefined ? sql`true` : sql`coalesce("group" > ${after}, true)`;
   const { rows } = await db.execute<Row>(sql`
@@ -40,7 +42,7 @@ export async function listUsage(
       SELECT (${grouping.by}) COLLATE "C" AS "group", j.kind, j.amount, j.fee
       FROM ${ledgerJournal} j ${grouping.join ?? sql``}
       WHERE j.debit = ${page.accountId} AND j.kind IN ('settle', 'refund', 'expire')
-        AND j.seq >= ledger_first_seq(${page.accountId}, ${from.toISOString()}) AND j.created_at >= ${from.toISOString()}${before}
+        AND j.seq >= ${first} AND j.seq < ${end} AND j.created_at >= ${from.toISOString()}${before}
     ), sums AS (
       SELECT grouping("group") = 1 AS is_total, "group", count(*) AS calls,
         count(*) FILTER (WHERE kind <> 'settle') AS refunded, coalesce(sum(amount), 0) AS charged, coalesce(sum(fee), 0) AS fee
