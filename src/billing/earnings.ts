@@ -147,13 +147,19 @@ export async function getEarnings(db: Db, organizationId: string, currency: Curr
         WHERE organization_id = ${organizationId} AND currency = ${currency}) AS paid_out,
       (SELECT coalesce(sum(j.amount), 0)::bigint FROM ${ledgerJournal} j
         WHERE j.debit = (SELECT id FROM own WHERE kind = 'disputed') AND j.kind = 'reversal') AS reversed,
-      (SELECT min(j.created_at) FROM ${ledgerJournal} j
-        WHERE j.credit = (SELECT id FROM own WHERE kind = 'earnings' AND posted > 0) AND j.kind = 'settle'
-          AND j.created_at > coalesce((SELECT r.released_through FROM ${earningReleases} r
-            WHERE r.account_id = (SELECT id FROM own WHERE kind = 'earnings')), '-infinity')
-          AND j.amount - j.fee > coalesce((SELECT sum(CASE d.kind WHEN 'dispute' THEN d.amount ELSE -d.amount END)
-            FROM ${ledgerJournal} d WHERE d.subject = j.id
-              AND (d.kind = 'dispute' OR d.kind = 'dispute_rejected' AND d.credit = j.credit)), 0)) AS oldest`);
+      -- The first by number, which is the first by time to a moment, so that the rest need not be read.
+      (SELECT j.created_at FROM own e
+        LEFT JOIN ${earningReleases} r ON r.account_id = e.id
+        CROSS JOIN LATERAL (SELECT coalesce(r.released_through, '-infinity') AS at) released
+        CROSS JOIN LATERAL (SELECT ledger_first_seq(e.id, released.at) AS seq OFFSET 0) first
+        CROSS JOIN LATERAL (
+          SELECT j.created_at FROM ${ledgerJournal} j
+          WHERE j.credit = e.id AND j.seq >= first.seq AND j.kind = 'settle' AND j.created_at > released.at
+            AND j.amount - j.fee > coalesce((SELECT sum(CASE d.kind WHEN 'dispute' THEN d.amount ELSE -d.amount END)
+              FROM ${ledgerJournal} d WHERE d.subject = j.id
+                AND (d.kind = 'dispute' OR d.kind = 'dispute_rejected' AND d.credit = j.credit)), 0)
+          ORDER BY j.seq LIMIT 1) j
+        WHERE e.kind = 'earnings' AND e.posted > 0) AS oldest`);
   const [row] = rows;
   invariant(row, 'a SELECT without FROM has one row');
   const [available, pending, inDispute, paidOut] = [row.available, row.pending, row.in_dispute, row.paid_out];
