@@ -1,4 +1,5 @@
 import { sql } from 'drizzle-orm';
+import { invariant } from '../base/invariant.ts';
 import type { Log } from '../base/log.ts';
 import type { Db } from '../db/db.ts';
 import { removeExpiredIdempotencyKeys } from '../ledger/idempotency.ts';
@@ -9,16 +10,27 @@ import type { CallResults } from './results.ts';
 
 const HOLDS_AT_ONCE = 500;
 
-/**
- * Refunds the holds nobody resolved in time, because their process crashed or lost its way, and writes the
- * records those calls never got. Every process sweeps; they do not get in each other's way.
- */
-export async function sweep(deps: {
-  db: Db;
-  ledger: Ledger;
-  results: CallResults;
-  log: Log;
-}): Promise<number> {
+/** What a process does for calls that others left behind. Every process does; they do not get in each other's way. */
+export type Sweeper = {
+  /**
+   * Refunds the holds nobody resolved in time, because their process crashed or lost its way, and writes the
+   * records those calls never got. Answers how many it refunded.
+   */
+  sweep(): Promise<number>;
+};
+
+export function createSweeper(deps: { db: Db; ledger: Ledger; results: CallResults; log: Log }): Sweeper {
+  let recordedUntil: string | undefined;
+  return {
+    sweep: async () => {
+      const refunded = await refundExpired(deps);
+      recordedUntil = await recordUnrecorded(deps.db, recordedUntil);
+      return refunded;
+    },
+  };
+}
+
+async function refundExpired(deps: { ledger: Ledger; results: CallResults; log: Log }): Promise<number> {
   let refunded = 0;
   for (;;) {
     const expired = await deps.ledger.expireHolds(HOLDS_AT_ONCE);
@@ -30,7 +42,6 @@ export async function sweep(deps: {
   if (refunded > 0) {
     deps.log('warn', 'holds expired without an answer and were refunded', { count: refunded });
   }
-  await recordUnrecorded(deps.db);
   return refunded;
 }
 
@@ -44,9 +55,23 @@ export async function removeExpired(deps: { db: Db; results: CallResults }): Pro
 
 /**
  * Writes a record for every hold the journal shows as resolved and the calls do not know: its process died
- * between the two. Looks back ten minutes before the newest record there is; ids are in time order.
+ * between the two. Answers until when it did, by the database's clock: the next time may begin there, and looks
+ * back a little further, for movements that took their time to be committed. The first time looks back ten
+ * minutes before the newest record there is; ids are in time order.
  */
-export async function recordUnrecorded(db: Db): Promise<void> {
+export async function recordUnrecorded(db: Db, recordedUntil?: string): Promise<string> {
+  const newest = sql`(SELECT max(ended_at) FROM (SELECT ended_at FROM calls ORDER BY id DESC LIMIT 1000) newest)`;
+  const since =
+    recordedUntil === undefined
+      ? sql`coalesce(${newest}, '-infinity') - interval '10 minutes'`
+      : // Should that clock have been set back, not the time it showed.
+        sql`least(${recordedUntil}::timestamptz, now()) - interval '20 seconds'`;
+  // By itself, so that the server knows how little it is about to read.
+  const { rows } = await db.execute<{ since: string; until: string }>(
+    sql`SELECT (${since})::text AS since, (now() - interval '10 seconds')::text AS until`,
+  );
+  const [time] = rows;
+  invariant(time, 'a SELECT without FROM has one row');
   await db.execute(sql`
     INSERT INTO calls (id, organization_id, key_id, agent_id, currency, wire, outcome, code,
       held_micros, charged_micros, fee_micros, request_id, is_delivered, started_at, ended_at)
@@ -55,10 +80,10 @@ export async function recordUnrecorded(db: Db): Promise<void> {
       CASE j.kind WHEN 'settle' THEN NULL ELSE 'INTERNAL' END,
       j.held, j.amount, j.fee, '', false, j.created_at, j.created_at
     FROM ledger_journal j JOIN ledger_accounts a ON a.id = j.debit
-    WHERE j.kind IN ('settle', 'refund', 'expire')
-      AND j.created_at > coalesce((SELECT max(ended_at) FROM (SELECT ended_at FROM calls ORDER BY id DESC LIMIT 1000) newest),
-        '-infinity'::timestamptz) - interval '10 minutes'
-      AND (j.kind = 'expire' OR j.created_at < now() - interval '10 seconds')
+    WHERE j.kind IN ('settle', 'refund', 'expire') AND j.created_at > ${time.since}::timestamptz
+      -- Its own process may still be about to write it, but for one that expired.
+      AND (j.kind = 'expire' OR j.created_at < ${time.until}::timestamptz)
       AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.id = j.id)
     ON CONFLICT (id) DO NOTHING`);
+  return time.until;
 }

@@ -213,7 +213,7 @@ export const ledgerJournal = pgTable(
       .where(sql`${table.subject} is not null`),
     index('journal_by_debit').on(table.debit, table.seq),
     index('journal_by_credit').on(table.credit, table.seq),
-    index('journal_by_time').using('brin', table.createdAt),
+    index('journal_by_time').using('brin', table.createdAt).with({ autosummarize: true }),
     check('journal_kind_is_known', sql`${table.kind} = any (${words(JOURNAL_KINDS)})`),
     check('journal_amount_is_not_negative', sql`${table.amount} >= 0`),
     check('journal_fee_is_part_of_amount', sql`${table.fee} between 0 and ${table.amount}`),

@@ -1,5 +1,5 @@
 import type { CallDeps } from '../calls/deps.ts';
-import { sweep } from '../calls/sweeper.ts';
+import { createSweeper } from '../calls/sweeper.ts';
 import type { Log } from '../base/log.ts';
 import { LIMITS } from './config.ts';
 
@@ -11,7 +11,8 @@ export type Housekeeping = { stop(): Promise<void> };
  * tries again.
  */
 export function startHousekeeping(deps: CallDeps, log: Log): Housekeeping {
-  return repeat(LIMITS.sweepEveryMs, () => sweep(deps), log);
+  const sweeper = createSweeper(deps);
+  return repeat(LIMITS.sweepEveryMs, sweeper.sweep, log);
 }
 
 function repeat(everyMs: number, work: () => Promise<unknown>, log: Log): Housekeeping {

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { receiptPayload, receiptTemplate } from '../../src/audit/receipts.ts';
 import { canonicalJson, hashJson } from '../../src/base/canonical-json.ts';
 import type { Json } from '../../src/base/json.ts';
-import { sweep } from '../../src/calls/sweeper.ts';
+import { createSweeper } from '../../src/calls/sweeper.ts';
 import { manifestOf, startSeller } from '../support/gateway.ts';
 import { call, endOf, openWorld, type World } from '../support/world.ts';
 import { startRestGateway } from '../http/rest-gateway.ts';
@@ -34,7 +34,7 @@ async function expireAll(): Promise<void> {
   await world.database.pool.query(
     `UPDATE ledger_holds SET expires_at = created_at + interval '1 microsecond'`,
   );
-  await sweep(world.process);
+  await createSweeper(world.process).sweep();
 }
 
 async function payloadOf(callId: string): Promise<string> {

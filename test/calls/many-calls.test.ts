@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { publishAgent } from '../../src/catalog/publish.ts';
 import { suspendAgent } from '../../src/catalog/standing.ts';
-import { recordUnrecorded, sweep } from '../../src/calls/sweeper.ts';
+import { createSweeper, recordUnrecorded } from '../../src/calls/sweeper.ts';
 import { call, endOf, manifestOf, openWorld, type World } from '../support/world.ts';
 import { receiptOf } from '../support/receipt-of.ts';
 
@@ -126,12 +126,12 @@ test('the calls of a process that died are refunded by any other and written dow
   void call(dying, caller, agentId, { idempotencyKey });
   const late = await world.seller.visit(0);
   assert.equal((await world.money(caller)).held, 10n * CREDIT);
-  assert.equal(await sweep(world.process), 0, 'it is not late yet');
+  assert.equal(await createSweeper(world.process).sweep(), 0, 'it is not late yet');
   // The process is gone as far as the books know: its hold's time passes.
   await world.database.pool.query(
     `UPDATE ledger_holds SET expires_at = created_at + interval '1 microsecond'`,
   );
-  assert.equal(await sweep(world.process), 1);
+  assert.equal(await createSweeper(world.process).sweep(), 1);
   assert.deepEqual(await world.money(caller), { posted: 100n * CREDIT, held: 0n, earned: 0n, fees: 0n });
   const record = await world.lastRecord(caller);
   assert.deepEqual(
@@ -160,16 +160,17 @@ test('a call that was paid and never written down gets its record, once', async 
   const dying = await world.openProcess({ recorder: silent });
   assert.equal(endOf(await call(dying, caller, agentId)), 'answer');
   assert.equal((await world.records(caller)).length, 0);
-  await recordUnrecorded(world.database.db);
+  const until = await recordUnrecorded(world.database.db);
   assert.equal((await world.records(caller)).length, 0, 'its own process may still be about to write it');
+  // Of a time that was looked at already: it was long in being committed.
   await world.database.pool.query('ALTER TABLE ledger_journal DISABLE TRIGGER journal_is_immutable');
   await world.database.pool.query(
     `UPDATE ledger_journal SET created_at = created_at - interval '11 seconds' WHERE debit = $1`,
     [caller.accountId],
   );
   await world.database.pool.query('ALTER TABLE ledger_journal ENABLE TRIGGER journal_is_immutable');
-  await recordUnrecorded(world.database.db);
-  await recordUnrecorded(world.database.db);
+  await recordUnrecorded(world.database.db, until);
+  await recordUnrecorded(world.database.db, until);
   const records = await world.records(caller);
   assert.deepEqual(
     records.map((record) => [record.outcome, record.charged, record.fee, record.wire]),
@@ -227,7 +228,7 @@ test('an answer that was kept by a process that died before it was paid is given
   await world.database.pool.query(
     `UPDATE ledger_holds SET expires_at = created_at + interval '1 microsecond'`,
   );
-  assert.equal(await sweep(world.process), 1);
+  assert.equal(await createSweeper(world.process).sweep(), 1);
   assert.equal((await kept()).rows.length, 0);
   assert.equal((await world.money(caller)).posted, 100n * CREDIT);
   stopped.reject(new Error('the process is gone'));
