@@ -46,8 +46,9 @@ async function compare(
   { now, limit }: { now: Date; limit: number },
 ): Promise<Compared> {
   const { rows } = await tx.execute<{ id: string; expected: string; found: string; total: number }>(
-    sql`SELECT id, expected, found, (count(*) OVER ())::int AS total
-        FROM (${differences(now)}) AS d (id, expected, found) ORDER BY id LIMIT ${limit}`,
+    // Materialized, or PostgreSQL would sort all that is compared to have the first differences first.
+    sql`WITH d (id, expected, found) AS MATERIALIZED (${differences(now)})
+        SELECT id, expected, found, (count(*) OVER ())::int AS total FROM d ORDER BY id LIMIT ${limit}`,
   );
   return {
     what,
