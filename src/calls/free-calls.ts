@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
+import { removeInBatches } from '../db/remove-in-batches.ts';
 import { ledgerHolds, ledgerJournal } from '../ledger/tables.ts';
 import { freeCallMonths, freeCalls } from './tables.ts';
 
@@ -69,7 +70,7 @@ async function countUsed(db: Db, { accountId, agentId, at }: FreeTier): Promise<
 /** Forgets the free calls of months that are long over. */
 export async function removeOldFreeCalls(db: Db): Promise<void> {
   for (const table of [freeCalls, freeCallMonths]) {
-    await db.delete(table).where(sql`${table.month} < now() - interval '3 months'`);
+    await removeInBatches(db, table, sql`${table.month} < now() - interval '3 months'`);
   }
 }
 

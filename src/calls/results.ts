@@ -2,6 +2,7 @@ import { and, eq, gt, isNotNull, lt, sql } from 'drizzle-orm';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
+import { removeInBatches } from '../db/remove-in-batches.ts';
 import type { CallAnswer } from './call.ts';
 import { ledgerJournal } from '../ledger/tables.ts';
 import { callResults } from './tables.ts';
@@ -127,7 +128,7 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
       return row?.answer ?? undefined;
     },
     removeExpired: async () => {
-      await db.delete(callResults).where(lt(callResults.expiresAt, sql`now()`));
+      await removeInBatches(db, callResults, lt(callResults.expiresAt, sql`now()`));
     },
     hint: (keyId) => hint(keyId),
     hintAll: () => {

@@ -2,6 +2,7 @@ import { and, eq, gt, lt, sql } from 'drizzle-orm';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
+import { removeInBatches } from '../db/remove-in-batches.ts';
 import { idempotencyKeys, ledgerHolds, ledgerJournal } from './tables.ts';
 
 /** The call an idempotency key stands for, and what became of its hold. */
@@ -57,5 +58,5 @@ export async function nameCall(
 }
 
 export async function removeExpiredIdempotencyKeys(db: Db): Promise<void> {
-  await db.delete(idempotencyKeys).where(lt(idempotencyKeys.expiresAt, sql`now()`));
+  await removeInBatches(db, idempotencyKeys, lt(idempotencyKeys.expiresAt, sql`now()`));
 }
