@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { formatCredits, type Currency } from '../base/money.ts';
 import type { Db } from '../db/db.ts';
+import { isOneOf } from '../db/is-one-of.ts';
 import { listKeysOfMeters } from '../identity/keys.ts';
 import { listPressedMeters, type Meter } from '../ledger/meters.ts';
 import { ledgerAccounts } from '../ledger/tables.ts';
@@ -12,6 +13,8 @@ import { balanceAlerts, budgetNotices } from './tables.ts';
 export type NoticeDeps = { db: Db; clock: Clock; log: Log };
 
 const PERCENTS = [50, 80, 100] as const;
+/** What was told is remembered for so long, once something new is told. */
+const KEPT_DAYS = 40;
 
 /**
  * Tells organizations that half, most or all of a spending cap is used, once in each window, and that a balance
@@ -46,14 +49,18 @@ type BudgetNotice = {
 /** Every threshold that is passed and was not told. */
 async function findBudgetNotices(db: Db, now: Date): Promise<BudgetNotice[]> {
   const meters = await listPressedMeters(db, now);
-  if (meters.length === 0) return [];
   const ids = meters.map(({ id }) => id);
-  const keys = await listKeysOfMeters(db, ids);
-  const told = await db.select().from(budgetNotices).where(inArray(budgetNotices.meterId, ids));
+  const keys = new Map((await listKeysOfMeters(db, ids)).map((key) => [key.meterId, key]));
+  const told = await db
+    .select()
+    .from(budgetNotices)
+    .where(
+      and(isOneOf(budgetNotices.meterId, ids), inArray(budgetNotices.startsOn, Object.values(startsAt(now)))),
+    );
   const known = new Set(told.map(nameOf));
 
   return meters.flatMap(({ id, meter, balanceOf }) => {
-    const key = keys.find(({ meterId }) => meterId === id);
+    const key = keys.get(id);
     const owner = balanceOf ?? key;
     // The meter of a revoked key: nothing more is spent on it.
     if (!owner) return [];
@@ -68,23 +75,29 @@ type Passed = Pick<BudgetNotice, 'window' | 'startsOn' | 'percent' | 'capMicros'
 
 /** Which shares of which caps are used at `now`. */
 export function thresholdsPassed(meter: Meter, now: Date): Passed[] {
-  const today = now.toISOString().slice(0, 10);
-  const windows: [Window, string, bigint | undefined, bigint][] = [
-    ['day', today, meter.capDayMicros, meter.usedDayMicros],
-    ['month', `${today.slice(0, 7)}-01`, meter.capMonthMicros, meter.usedMonthMicros],
-    ['total', '1970-01-01', meter.capTotalMicros, meter.usedTotalMicros],
+  const startsOn = startsAt(now);
+  const windows: [Window, bigint | undefined, bigint][] = [
+    ['day', meter.capDayMicros, meter.usedDayMicros],
+    ['month', meter.capMonthMicros, meter.usedMonthMicros],
+    ['total', meter.capTotalMicros, meter.usedTotalMicros],
   ];
-  return windows.flatMap(([window, startsOn, capMicros, usedMicros]) => {
+  return windows.flatMap(([window, capMicros, usedMicros]) => {
     // A cap of nothing is a way to stop spending: there is no share of it to pass.
     if (capMicros === undefined || capMicros === 0n) return [];
     return PERCENTS.filter((percent) => usedMicros * 100n >= capMicros * BigInt(percent)).map((percent) => ({
       window,
-      startsOn,
+      startsOn: startsOn[window],
       percent,
       capMicros,
       usedMicros,
     }));
   });
+}
+
+/** The day each window began that `now` is in. */
+function startsAt(now: Date): Record<Window, string> {
+  const day = now.toISOString().slice(0, 10);
+  return { day, month: `${day.slice(0, 7)}-01`, total: '1970-01-01' };
 }
 
 function nameOf(notice: {
@@ -106,6 +119,16 @@ async function tellBudget(db: Db, notice: BudgetNotice): Promise<boolean> {
       .values({ meterId, window, startsOn, percent, capMicros })
       .onConflictDoNothing();
     if (rowCount !== 1) return false;
+    // Nobody is in those windows any more, whatever his clock.
+    await tx
+      .delete(budgetNotices)
+      .where(
+        and(
+          eq(budgetNotices.meterId, meterId),
+          eq(budgetNotices.window, window),
+          sql`${budgetNotices.startsOn} < ${startsOn}::date - ${KEPT_DAYS}::int`,
+        ),
+      );
     await insertEvent(tx, {
       organizationId,
       currency,

@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto';
-import { and, desc, eq, inArray, isNull, lt, sql } from 'drizzle-orm';
+import { and, desc, eq, isNull, lt, sql } from 'drizzle-orm';
 import { newId, newSecret } from '../base/ids.ts';
 import type { Currency } from '../base/money.ts';
 import type { Db, Tx } from '../db/db.ts';
+import { isOneOf } from '../db/is-one-of.ts';
 import type { KeyCaps, Scope } from './caller.ts';
 import { apiKeys } from './tables.ts';
 
@@ -150,9 +151,8 @@ export async function markCapped(
 
 /** The keys, none of them revoked, whose spending these meters count. */
 export async function listKeysOfMeters(db: Db, meterIds: readonly bigint[]): Promise<KeyRow[]> {
-  if (meterIds.length === 0) return [];
   return db
     .select()
     .from(apiKeys)
-    .where(and(inArray(apiKeys.meterId, [...meterIds]), isNull(apiKeys.revokedAt)));
+    .where(and(isOneOf(apiKeys.meterId, meterIds), isNull(apiKeys.revokedAt)));
 }

@@ -119,6 +119,48 @@ test('a new day and a new month are told anew, and the life of a cap once', asyn
   assert.deepEqual((await told(tenant)).slice(4), ['organization day 50 60', 'organization month 50 60']);
 });
 
+test('what was told long ago is forgotten when something new is told, and nothing of the window', async () => {
+  const tenant = await newTenant();
+  await setBudget(
+    database.db,
+    tenant.accountId,
+    { capDayMicros: 100n * CREDIT, capTotalMicros: 100n * CREDIT },
+    new Date(NOON),
+  );
+  const remembered = async () => {
+    const { rows } = await database.pool.query<{ name: string }>(
+      `SELECT n.window || ' ' || n.starts_on AS name FROM budget_notices n
+       JOIN ledger_accounts a ON a.meter_id = n.meter_id WHERE a.id = $1 ORDER BY 1`,
+      [tenant.accountId],
+    );
+    return rows.map(({ name }) => name);
+  };
+  for (const [day, later] of [
+    ['2026-11-21', 0],
+    ['2026-11-22', 1],
+    ['2027-01-01', 41],
+  ] as const) {
+    await use('ledger_accounts', tenant.accountId, day, 60n);
+    await tell(NOON + later * DAY_MS);
+  }
+  assert.deepEqual(await remembered(), ['day 2026-11-22', 'day 2027-01-01', 'total 1970-01-01']);
+  assert.equal((await told(tenant)).length, 4);
+});
+
+test('there may be more used caps than a statement has parameters', async () => {
+  const tenant = await newTenant();
+  await setBudget(database.db, tenant.accountId, { capTotalMicros: 100n * CREDIT }, new Date(NOON));
+  await use('ledger_accounts', tenant.accountId, '2026-11-21', 60n);
+  // Of keys that were revoked long ago.
+  const { rows } = await database.pool.query<{ id: string }>(
+    `INSERT INTO spend_meters (day, cap_total, used_day, used_month, used_total)
+     SELECT '2026-11-20', 2, 2, 2, 2 FROM generate_series(1, 70000) RETURNING id`,
+  );
+  await tell();
+  assert.deepEqual(await told(tenant), ['organization total 50 60']);
+  await database.pool.query('DELETE FROM spend_meters WHERE id = ANY ($1)', [rows.map(({ id }) => id)]);
+});
+
 test("a key's caps are told to its organization with the key, and a revoked key's are not", async () => {
   const tenant = await newTenant();
   const { organizationId } = tenant;
