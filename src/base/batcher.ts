@@ -21,6 +21,11 @@ export type BatcherOptions = {
    * is one of `enough` items.
    */
   spacing?: { ms: number; busyAt: number; enough: number };
+  /**
+   * True when a batch failed by something in it, or by being too much at once. It is halved then, one half after
+   * the other, until it succeeds or stands alone: what fails is told to those it is about, and to nobody else.
+   */
+  halvesOn?: (error: unknown) => boolean;
 };
 
 type Waiting<Item, Answer> = {
@@ -89,18 +94,28 @@ export function createBatcher<Item, Answer>(
     sent += batch.length;
     lastSize = batch.length;
     lastStart = performance.now();
+    await answer(batch);
+    waiting -= batch.length;
+    underWay.splice(underWay.indexOf(from), 1);
+    tellDrained();
+    schedule();
+  }
+
+  async function answer(batch: Waiting<Item, Answer>[]): Promise<void> {
     try {
       const items: Item[] = [];
       for (const { item } of batch) items.push(item);
       const answers = await flush(items);
       for (const [index, { resolve }] of batch.entries()) resolve(answers[index] as Answer);
     } catch (error) {
+      if (batch.length > 1 && options.halvesOn?.(error)) {
+        const middle = batch.length >> 1;
+        await answer(batch.slice(0, middle));
+        await answer(batch.slice(middle));
+        return;
+      }
       for (const { reject } of batch) reject(error);
     }
-    waiting -= batch.length;
-    underWay.splice(underWay.indexOf(from), 1);
-    tellDrained();
-    schedule();
   }
 
   function tellDrained(): void {

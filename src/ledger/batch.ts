@@ -41,10 +41,14 @@ export type Resolution = { code: LedgerCode; place: ReceiptPlace | undefined };
 /** One character a hold or resolution, as `ledger_apply` answers it. */
 export type LedgerCode = string;
 
-/** What one batch is made of: whoever waits for a hold gives up at that time of `performance.now()`. */
-export type Item =
+/**
+ * What one batch is made of: whoever waits for a hold gives up at that time of `performance.now()`. What was sent
+ * may be committed although its answer was lost.
+ */
+export type Item = { wasSent: boolean } & (
   | { kind: 'hold'; order: HoldOrder; giveUpAt: number; isAbandoned: boolean }
-  | { kind: 'resolution'; order: ResolutionOrder };
+  | { kind: 'resolution'; order: ResolutionOrder }
+);
 
 // The second function runs on the first one's answer. What is volatile in a subquery is done once, and first.
 const APPLY = `SELECT batch.codes, receipts_append($2, $22, $23, $24, $25, batch.codes) AS places

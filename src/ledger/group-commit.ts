@@ -52,6 +52,8 @@ export function createGroupCommit(
   let previous: Session | undefined;
   let closing = false;
   let closed = false;
+  // Not even one order is done in time, and nobody waits for the ledger to close for ever.
+  let isStuck = false;
 
   async function connection(): Promise<pg.Client> {
     if (closed) throw new Error('the ledger is closed');
@@ -94,9 +96,10 @@ export function createGroupCommit(
     broken.end().catch(() => {});
   }
 
-  async function send(items: Item[], isRetry: boolean): Promise<Resolution[]> {
+  async function send(items: Item[]): Promise<Resolution[]> {
     const used = await connection();
     const batch = batchOf(items);
+    const isRetry = items.some(({ wasSent }) => wasSent);
     try {
       const statement = statementOf(batch, isRetry, options.idempotencyTtlSeconds);
       const { rows } = await used.query<BatchRow>(statement);
@@ -104,47 +107,49 @@ export function createGroupCommit(
       invariant(row, 'a batch is answered');
       return answersInOrder(items, batch, row);
     } catch (error) {
-      if (isOutcomeUnknown(error)) drop(used);
+      if (failureOf(error) === 'unknown') drop(used);
       throw error;
     }
   }
 
-  async function flush(items: Item[], wasSent = false): Promise<Resolution[]> {
-    let isRetry = wasSent;
+  async function flush(items: Item[]): Promise<Resolution[]> {
     for (let waitMs = RETRY_FIRST_MS; ; waitMs = Math.min(waitMs * 2, RETRY_MOST_MS)) {
+      if (isStuck) throw new Error('the database did not get done in time while the ledger was closing');
       abandonImpatient(items);
       try {
-        return await send(items, isRetry);
+        return await send(items);
       } catch (error) {
-        const isRefused = !isOutcomeUnknown(error);
-        if (isRefused && items.length > 1) return halve(items, isRetry);
-        if (isRefused) {
+        const failure = failureOf(error);
+        if (failure === 'too long') {
+          options.log('warn', 'a batch of the ledger ran out of time; trying again', { items: items.length });
+        }
+        if (failure !== 'unknown' && items.length > 1) throw error;
+        if (failure === 'refused') {
           options.log('error', 'the ledger refused a statement', { error: messageOf(error) });
           return [{ code: '!', place: undefined }];
         }
-        isRetry = true;
-        options.log('warn', 'the ledger could not reach its database; trying again', {
-          error: messageOf(error),
-        });
-        if (closing) throw error;
-        if (ranOutOfTime(error) && items.length > 1) return halve(items, isRetry);
+        if (failure === 'unknown') {
+          for (const item of items) item.wasSent = true;
+          options.log('warn', 'the ledger could not reach its database; trying again', {
+            error: messageOf(error),
+          });
+        }
+        if (closing) {
+          isStuck = failure === 'too long';
+          throw error;
+        }
         await new Promise((resolve) => setTimeout(resolve, waitMs));
       }
     }
   }
 
-  /** One bad order must not fail the others of its batch, nor a slow server be asked for too much at once. */
-  async function halve(items: Item[], wasSent: boolean): Promise<Resolution[]> {
-    const middle = items.length >> 1;
-    const first = await flush(items.slice(0, middle), wasSent);
-    return [...first, ...(await flush(items.slice(middle), wasSent))];
-  }
-
   const withPatience = createPatience(HOLD_PATIENCE_MS);
-  const batcher = createBatcher((items: Item[]) => flush(items), {
+  const batcher = createBatcher(flush, {
     maxBatch: MAX_BATCH,
     inFlight: IN_FLIGHT,
     spacing: SPACING,
+    // One bad order must not fail the others of its batch, nor a slow server be asked for too much at once.
+    halvesOn: (error) => failureOf(error) !== 'unknown',
   });
 
   return {
@@ -153,6 +158,7 @@ export function createGroupCommit(
       const item: Item = {
         kind: 'hold',
         order,
+        wasSent: false,
         giveUpAt: performance.now() + HOLD_PATIENCE_MS,
         isAbandoned: false,
       };
@@ -163,13 +169,13 @@ export function createGroupCommit(
       // It may be committed by an attempt whose answer was lost, or by one still to come, so it is given
       // back once that is known. Code 0 (there was none) is as good as code 1.
       answer
-        .then(() => batcher.add({ kind: 'resolution', order: refundOf(order) }))
+        .then(() => batcher.add({ kind: 'resolution', order: refundOf(order), wasSent: false }))
         .catch(() => {
           // Closed before the database came back: should a hold be there, the sweeper takes it.
         });
       throw overloaded();
     },
-    resolve: (order) => batcher.add({ kind: 'resolution', order }),
+    resolve: (order) => batcher.add({ kind: 'resolution', order, wasSent: false }),
     depth: () => batcher.depth(),
     close: async () => {
       closing = true;
@@ -186,7 +192,8 @@ type Session = { pid: number; startedAt: string };
 
 async function sessionOf(client: pg.Client): Promise<Session | undefined> {
   const { rows } = await client.query<Session>(
-    `SELECT pid, backend_start::text AS "startedAt" FROM pg_stat_activity WHERE pid = pg_backend_pid()`,
+    // As a number: how a time is written, and read back, depends on the settings of the server.
+    `SELECT pid, extract(epoch FROM backend_start)::text AS "startedAt" FROM pg_stat_activity WHERE pid = pg_backend_pid()`,
   );
   return rows[0];
 }
@@ -199,11 +206,11 @@ async function sessionOf(client: pg.Client): Promise<Session | undefined> {
 async function endSession(client: pg.Client, session: Session | undefined): Promise<void> {
   if (!session) return;
   await client.query(
-    'SELECT pg_terminate_backend(pid, $3) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2::timestamptz',
+    'SELECT pg_terminate_backend(pid, $3) FROM pg_stat_activity WHERE pid = $1 AND extract(epoch FROM backend_start) = $2::numeric',
     [session.pid, session.startedAt, END_SESSION_MS],
   );
   const { rows } = await client.query(
-    'SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2::timestamptz',
+    'SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND extract(epoch FROM backend_start) = $2::numeric',
     [session.pid, session.startedAt],
   );
   if (rows.length > 0) throw new Error('the broken ledger connection is still at work');
@@ -229,20 +236,20 @@ function abandonImpatient(items: Item[]): void {
   for (const item of items) if (item.kind === 'hold' && item.giveUpAt < now) item.isAbandoned = true;
 }
 
-/** The server gave up a statement that took longer than it may: nothing of it was committed. */
-function ranOutOfTime(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === '57014';
-}
-
 /**
- * True when the statement may or may not have been committed, or was not committed but will be if it is
- * sent again: connection failures, shutdowns (57P), deadlock and serialization (40), lock waits (55P03),
- * a cancelled statement (57014), resources that ran out (53), and a statement the server does not know (26000)
- * because the batch in front, which was to name it, failed.
+ * What a failed statement has become of:
+ * - `too long`: the server gave it up at its limit (57014), so nothing of it was committed;
+ * - `refused`: the same statement will be refused again;
+ * - `unknown`: it may or may not have been committed, or was not but will be if it is sent again: connection
+ *   failures, shutdowns (57P), deadlock and serialization (40), lock waits (55P03), resources that ran out (53),
+ *   and a statement the server does not know (26000) because the batch in front, which was to name it, failed.
  */
-function isOutcomeUnknown(error: unknown): boolean {
+function failureOf(error: unknown): 'too long' | 'refused' | 'unknown' {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return !/^[0-9A-Z]{5}$/.test(code) || /^(08|25006|26000|40|53|57|55P03|58)/.test(code) || code === 'EPIPE';
+  if (code === '57014') return 'too long';
+  const isUnknown =
+    !/^[0-9A-Z]{5}$/.test(code) || /^(08|25006|26000|40|53|57|55P03|58)/.test(code) || code === 'EPIPE';
+  return isUnknown ? 'unknown' : 'refused';
 }
 
 function messageOf(error: unknown): string {

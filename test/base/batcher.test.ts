@@ -135,3 +135,48 @@ test('draining waits for everything that was added, and for nothing when there i
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+test('a batch that fails by something in it is halved until that stands alone, and each half is told at once', async () => {
+  const sent: number[][] = [];
+  const told: number[] = [];
+  const batcher = createBatcher<number, number>(
+    async (items) => {
+      sent.push(items);
+      await turn();
+      if (items.includes(6)) throw new RangeError('six');
+      return items.map((item) => item * 10);
+    },
+    { maxBatch: 10, halvesOn: (error) => error instanceof RangeError },
+  );
+  const answers = [0, 1, 2, 3, 4, 5, 6, 7].map((item) =>
+    batcher.add(item).then((answer) => {
+      told.push(answer);
+      // The second half is still to be sent.
+      if (item === 0) assert.equal(sent.length, 2);
+      return answer;
+    }),
+  );
+  let isDrained = false;
+  const drained = batcher.drain().then(() => (isDrained = true));
+  await assert.rejects(answers[6]!, /six/);
+  assert.equal(isDrained, false, 'one is still on its way');
+  assert.equal(await answers[7], 70);
+  await drained;
+  assert.equal(batcher.depth(), 0);
+  assert.deepEqual(told, [0, 10, 20, 30, 40, 50, 70]);
+  assert.deepEqual(sent, [[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [6, 7], [6], [7]]);
+});
+
+test('a batch that fails by anything else is not halved', async () => {
+  let sent = 0;
+  const batcher = createBatcher<number, number>(
+    () => {
+      sent += 1;
+      return Promise.reject(new Error('away'));
+    },
+    { maxBatch: 10, halvesOn: (error) => error instanceof RangeError },
+  );
+  const answers = await Promise.allSettled([1, 2, 3].map((item) => batcher.add(item)));
+  assert.ok(answers.every(({ status }) => status === 'rejected'));
+  assert.equal(sent, 1);
+});
