@@ -50,6 +50,8 @@ let poolOffset = POOL_BYTES;
 // Where the time and the version end stands a counter (section 6.2, method 1). It begins anywhere in the lower
 // half of its range, so that it does not tell how many ids were made.
 const COUNTER_MOST = 0xfff;
+/** Set back further than this, the clock is followed: it was wrong before, and ids tell how old things are. */
+const MOST_AHEAD_MS = 60_000;
 let lastMs = 0;
 let counter = 0;
 
@@ -61,13 +63,13 @@ function uuidv7Hex(): string {
   const random = pool.toString('hex', poolOffset, poolOffset + RANDOM_BYTES);
   poolOffset += RANDOM_BYTES;
   const now = Date.now();
-  if (now > lastMs) {
+  if (now > lastMs || now < lastMs - MOST_AHEAD_MS) {
     lastMs = now;
     counter = Number.parseInt(random.slice(16, 19), 16) >> 1;
   } else if (counter < COUNTER_MOST) {
     counter += 1;
   } else {
-    // Also while the clock is set back: time stands still here until it has caught up.
+    // Also while the clock is set back a little: time stands still here until it has caught up.
     lastMs += 1;
     counter = 0;
   }
