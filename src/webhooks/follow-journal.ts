@@ -4,6 +4,7 @@ import { idOfUuid } from '../base/ids.ts';
 import type { JsonObject } from '../base/json.ts';
 import { formatCredits, type Currency } from '../base/money.ts';
 import type { Db, Tx } from '../db/db.ts';
+import { listWriters } from '../ledger/journal-writers.ts';
 import { insertDeliveries, type NewDelivery } from './insert-deliveries.ts';
 import { webhookCursor } from './tables.ts';
 
@@ -72,19 +73,6 @@ async function getLastSeq(tx: Tx): Promise<bigint> {
     sql`SELECT pg_sequence_last_value(pg_get_serial_sequence('ledger_journal', 'seq')::regclass)::text AS seq`,
   );
   return BigInt(rows[0]?.seq ?? 0);
-}
-
-/**
- * Who is writing to the journal: an INSERT takes its lock on the table before it takes a number, and keeps it
- * until what it wrote is visible or undone (CREATE INDEX CONCURRENTLY relies on the same). Unlike the oldest
- * open transaction id, this is nobody in another database of the server, and nobody who only reads.
- */
-async function listWriters(tx: Tx): Promise<string[]> {
-  const { rows } = await tx.execute<{ writer: string }>(sql`
-    SELECT virtualtransaction AS writer FROM pg_locks
-    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND relation = 'ledger_journal'::regclass
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`);
-  return rows.map(({ writer }) => writer);
 }
 
 /** An account of an organization that has an endpoint for calls, and that endpoint. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
+import type pg from 'pg';
 import { publishAgent } from '../../src/catalog/publish.ts';
 import { suspendAgent } from '../../src/catalog/standing.ts';
 import { createSweeper, recordUnrecorded } from '../../src/calls/sweeper.ts';
@@ -160,23 +161,57 @@ test('a call that was paid and never written down gets its record, once', async 
   const dying = await world.openProcess({ recorder: silent });
   assert.equal(endOf(await call(dying, caller, agentId)), 'answer');
   assert.equal((await world.records(caller)).length, 0);
-  const until = await recordUnrecorded(world.database.db);
+  const first = await recordUnrecorded(world.database.db);
+  const progress = await recordUnrecorded(world.database.db, first);
   assert.equal((await world.records(caller)).length, 0, 'its own process may still be about to write it');
-  // Of a time that was looked at already: it was long in being committed.
+  // Of a time that was looked at already: the clock was set back a little meanwhile.
   await world.database.pool.query('ALTER TABLE ledger_journal DISABLE TRIGGER journal_is_immutable');
   await world.database.pool.query(
     `UPDATE ledger_journal SET created_at = created_at - interval '11 seconds' WHERE debit = $1`,
     [caller.accountId],
   );
   await world.database.pool.query('ALTER TABLE ledger_journal ENABLE TRIGGER journal_is_immutable');
-  await recordUnrecorded(world.database.db, until);
-  await recordUnrecorded(world.database.db, until);
+  await recordUnrecorded(world.database.db, progress);
+  await recordUnrecorded(world.database.db, progress);
   const records = await world.records(caller);
   assert.deepEqual(
     records.map((record) => [record.outcome, record.charged, record.fee, record.wire]),
     [['settled', '10', '0.3', 'sweeper']],
   );
   await dying.close();
+});
+
+test('a movement that is long in being committed gets its record, and what a clock far ahead had looked at', async () => {
+  const { db, pool } = world.database;
+  const caller = await world.newCaller('100');
+  // Somebody has a record, so that not everything is looked at the first time.
+  await call(world.process, caller, await world.publish());
+  await world.process.recorder.flushed();
+  const settle = (client: pg.ClientBase | pg.Pool) =>
+    client.query(
+      `INSERT INTO ledger_journal (id, kind, debit, credit, amount, held, key_id, agent_id, created_at)
+       SELECT gen_random_uuid(), 'settle', $1, id, 0, 0, $2, 'agt_test_v1', now() - interval '5 minutes'
+       FROM ledger_accounts WHERE kind = 'earnings' LIMIT 1`,
+      [caller.accountId, caller.keyId],
+    );
+  const swept = async () => (await world.records(caller)).filter(({ wire }) => wire === 'sweeper').length;
+
+  const slow = await pool.connect();
+  await slow.query('BEGIN');
+  await settle(slow);
+  let progress = await recordUnrecorded(db);
+  for (let round = 0; round < 3; round += 1) progress = await recordUnrecorded(db, progress);
+  await slow.query('COMMIT');
+  slow.release();
+  assert.equal(await swept(), 0);
+  progress = await recordUnrecorded(db, progress);
+  assert.equal(await swept(), 1);
+  assert.ok(progress.recordedUntil, 'and it goes on');
+
+  const ahead = new Date(Date.now() + 3_600_000);
+  await settle(pool);
+  await recordUnrecorded(db, { recordedUntil: ahead, mark: { until: ahead, writers: [] } });
+  assert.equal(await swept(), 2);
 });
 
 test('a shutdown lets calls end in its grace period and refunds the rest', async () => {

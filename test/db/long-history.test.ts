@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test';
 import { sql } from 'drizzle-orm';
 import { silentLog } from '../../src/base/log.ts';
 import { getEarnings } from '../../src/billing/earnings.ts';
-import { recordUnrecorded } from '../../src/calls/sweeper.ts';
+import { recordUnrecorded, type Progress } from '../../src/calls/sweeper.ts';
 import { openDatabase, type Database } from '../../src/db/db.ts';
 import { insertOrganization } from '../../src/identity/organizations.ts';
 import { openAccount } from '../../src/ledger/accounts.ts';
@@ -52,11 +52,12 @@ after(async () => {
 });
 
 test('a round of the sweeper reads what ended since the last, not what ended ever', async () => {
-  let until: string | undefined;
+  let progress: Progress | undefined;
   const first = await countReads(database.db, RECORDS, async (tx) => {
-    until = await recordUnrecorded(tx);
+    progress = await recordUnrecorded(tx);
   });
-  const next = await countReads(database.db, RECORDS, (tx) => recordUnrecorded(tx, until));
+  progress = await recordUnrecorded(database.db, progress);
+  const next = await countReads(database.db, RECORDS, (tx) => recordUnrecorded(tx, progress));
   // The first looks at the thousand newest records, for the time of the last.
   assert.ok(first >= 1_000 && first < CALLS, `${first} read`);
   assert.ok(next < 100, `${next} read`);
