@@ -27,8 +27,8 @@ export function openDatabase(url: string, options: { log: Log; maxConnections: n
     statement_timeout: 30_000,
     idle_in_transaction_session_timeout: 30_000,
     application_name: 'sentinel',
-    // Compiling one of our statements takes longer than running it.
-    options: '-c jit=off',
+    // Compiling one of our statements takes longer than running it. Whoever says otherwise has the last word.
+    options: `-c jit=off ${process.env['PGOPTIONS'] ?? ''}`,
   });
   // A connection that breaks while it is in use but between two statements says so to nobody but this listener,
   // without which that ends the process. Its user learns of it with the next statement.

@@ -8,6 +8,8 @@ const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url));
 // Any number all Sentinel processes agree on: two that start together migrate one after the other.
 const MIGRATION_LOCK = 7_360_010;
 const CONNECT_MS = 10_000;
+// Behind a change of a table that waits for a reader of it, every call waits.
+const LONGEST_LOCK_MS = 5_000;
 const OLDEST_SERVER = 150_000;
 
 /** Brings the schema up to date. Safe to run from several processes at once, and again. */
@@ -16,9 +18,8 @@ export async function migrate(url: string, log: Log): Promise<{ applied: number 
   try {
     await refuseOldServer(client);
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    const before = await countApplied(client);
-    await runMigrations(drizzle(client), { migrationsFolder: MIGRATIONS });
-    const applied = (await countApplied(client)) - before;
+    await client.query(`SET lock_timeout = '${LONGEST_LOCK_MS}ms'`);
+    const applied = await applyPending(client).catch(explainLock);
     if (applied > 0) log('info', 'the database schema was brought up to date', { applied });
     return { applied };
   } finally {
@@ -47,6 +48,23 @@ async function connect(url: string): Promise<pg.Client> {
       { cause: error },
     );
   }
+}
+
+async function applyPending(client: pg.Client): Promise<number> {
+  const before = await countApplied(client);
+  await runMigrations(drizzle(client), { migrationsFolder: MIGRATIONS });
+  return (await countApplied(client)) - before;
+}
+
+function explainLock(error: unknown): never {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if (!('code' in at && at.code === '55P03')) continue;
+    throw new Error(
+      'The database schema was not changed: for 5 s somebody had a table in use that has to be changed, in a long transaction perhaps. Start again.',
+      { cause: error },
+    );
+  }
+  throw error;
 }
 
 async function refuseOldServer(client: pg.Client): Promise<void> {
