@@ -135,7 +135,7 @@ export function createGroupCommit(
           });
         }
         if (closing) {
-          isStuck = failure === 'too long';
+          isStuck ||= failure === 'too long';
           throw error;
         }
         await new Promise((resolve) => setTimeout(resolve, waitMs));
