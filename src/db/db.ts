@@ -15,6 +15,10 @@ export type Database = {
   close(): Promise<void>;
 };
 
+// Compiling one of our statements takes longer than running it. A URL or PGOPTIONS that asks for something stands
+// in its place.
+pg.defaults.options = '-c jit=off';
+
 /**
  * Opens a pool. Connections are made when first used, so this never fails; `ping` tells whether the server
  * answers. A transaction left open would hold back vacuum for every table, so the server ends it.
@@ -27,8 +31,6 @@ export function openDatabase(url: string, options: { log: Log; maxConnections: n
     statement_timeout: 30_000,
     idle_in_transaction_session_timeout: 30_000,
     application_name: 'sentinel',
-    // Compiling one of our statements takes longer than running it. Whoever says otherwise has the last word.
-    options: `-c jit=off ${process.env['PGOPTIONS'] ?? ''}`,
   });
   // A connection that breaks while it is in use but between two statements says so to nobody but this listener,
   // without which that ends the process. Its user learns of it with the next statement.
