@@ -3,6 +3,7 @@ import { drizzle } from 'drizzle-orm/node-postgres';
 import { migrate as runMigrations } from 'drizzle-orm/node-postgres/migrator';
 import pg from 'pg';
 import type { Log } from '../base/log.ts';
+import { hasCode } from './error-code.ts';
 
 const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url));
 // Any number all Sentinel processes agree on: two that start together migrate one after the other.
@@ -57,14 +58,11 @@ async function applyPending(client: pg.Client): Promise<number> {
 }
 
 function explainLock(error: unknown): never {
-  for (let at = error; at instanceof Error; at = at.cause) {
-    if (!('code' in at && at.code === '55P03')) continue;
-    throw new Error(
-      'The database schema was not changed: for 5 s somebody had a table in use that has to be changed, in a long transaction perhaps. Start again.',
-      { cause: error },
-    );
-  }
-  throw error;
+  if (!hasCode(error, /^55P03$/)) throw error;
+  throw new Error(
+    `The database schema was not changed: for ${LONGEST_LOCK_MS / 1_000} s somebody had a table in use that has to be changed, in a long transaction perhaps. Start again.`,
+    { cause: error },
+  );
 }
 
 async function refuseOldServer(client: pg.Client): Promise<void> {

@@ -1,4 +1,5 @@
 import { internalProblem, Problem } from '../base/problem.ts';
+import { hasCode } from './error-code.ts';
 
 /**
  * What a client is told about something that was thrown: a refusal as it is, a database that is away or that gave
@@ -32,12 +33,4 @@ const AWAY_TEXT = /connection terminated|is not queryable|timeout exceeded when 
 function isDatabaseAway(error: unknown): boolean {
   for (let at = error; at instanceof Error; at = at.cause) if (AWAY_TEXT.test(at.message)) return true;
   return hasCode(error, AWAY_CODE);
-}
-
-/** Drizzle wraps what the driver threw, so every cause is looked at. */
-function hasCode(error: unknown, code: RegExp): boolean {
-  for (let at = error; at instanceof Error; at = at.cause) {
-    if ('code' in at && typeof at.code === 'string' && code.test(at.code)) return true;
-  }
-  return false;
 }

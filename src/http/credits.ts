@@ -3,6 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { newId, uuidOfId } from '../base/ids.ts';
 import { formatCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
+import { hasCode } from '../db/error-code.ts';
 import { findOrganization } from '../identity/organizations.ts';
 import { getBalance, grantCredits, openAccount } from '../ledger/accounts.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
@@ -65,8 +66,5 @@ export function creditRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 
 /** `ledger_transfer` says so when the id stands for a movement that was not this one. */
 function isAnotherMovement(error: unknown): boolean {
-  for (let at = error; at instanceof Error; at = at.cause) {
-    if ('code' in at && at.code === '23505') return true;
-  }
-  return false;
+  return hasCode(error, /^23505$/);
 }
