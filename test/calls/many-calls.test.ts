@@ -3,7 +3,8 @@ import { after, before, beforeEach, test } from 'node:test';
 import type pg from 'pg';
 import { publishAgent } from '../../src/catalog/publish.ts';
 import { suspendAgent } from '../../src/catalog/standing.ts';
-import { createSweeper, recordUnrecorded } from '../../src/calls/sweeper.ts';
+import { recordUnrecorded } from '../../src/calls/record-unrecorded.ts';
+import { createSweeper } from '../../src/calls/sweeper.ts';
 import { call, endOf, manifestOf, openWorld, type World } from '../support/world.ts';
 import { receiptOf } from '../support/receipt-of.ts';
 

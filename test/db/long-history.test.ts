@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test';
 import { sql } from 'drizzle-orm';
 import { silentLog } from '../../src/base/log.ts';
 import { getEarnings } from '../../src/billing/earnings.ts';
-import { recordUnrecorded, type Progress } from '../../src/calls/sweeper.ts';
+import { recordUnrecorded, type Progress } from '../../src/calls/record-unrecorded.ts';
 import { openDatabase, type Database } from '../../src/db/db.ts';
 import { insertOrganization } from '../../src/identity/organizations.ts';
 import { openAccount } from '../../src/ledger/accounts.ts';
