@@ -3,7 +3,7 @@ import type { PgTable } from 'drizzle-orm/pg-core';
 import type { Db } from './db.ts';
 
 const BATCH = 2_000;
-/** In one run, which then took up to a minute; the next one goes on. */
+/** In one run, which then takes up to a minute; the next one goes on. */
 const MOST_BATCHES = 2_500;
 
 /**

@@ -132,10 +132,6 @@ test('draining waits for everything that was added, and for nothing when there i
   assert.deepEqual(done, [0, 1, 2, 3, 4]);
 });
 
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
 test('a batch that fails by something in it is halved until that stands alone, and each half is told at once', async () => {
   const sent: number[][] = [];
   const told: number[] = [];
@@ -180,3 +176,7 @@ test('a batch that fails by anything else is not halved', async () => {
   assert.ok(answers.every(({ status }) => status === 'rejected'));
   assert.equal(sent, 1);
 });
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
