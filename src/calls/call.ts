@@ -1,7 +1,8 @@
 import type { SignedReceipt } from '../audit/receipts.ts';
-import type { Json } from '../base/json.ts';
+import type { Json, JsonObject } from '../base/json.ts';
 import type { Problem } from '../base/problem.ts';
-import type { AgentFilters } from '../catalog/agent.ts';
+import type { Agent, AgentFilters, Price } from '../catalog/agent.ts';
+import type { Caller } from '../identity/caller.ts';
 import type { ContentBlock } from '../upstream/upstream.ts';
 
 /** One request for a paid call, whichever wire it came over. */
@@ -23,6 +24,43 @@ export type PaidCallRequest = {
   /** The run or MCP connection it belongs to, and on whose behalf the key calls, as the client names them. */
   session?: string;
   actingFor?: string;
+};
+
+/** One attempt at a paid call: what was asked, and by whom. */
+export type Attempt = {
+  readonly callId: string;
+  readonly request: PaidCallRequest;
+  readonly caller: Caller;
+  /** The agent asked for; absent where the filters hide it, or there is none. */
+  readonly agent: Agent | undefined;
+  readonly startedAt: Date;
+  readonly startedElapsed: number;
+};
+
+/** An attempt the caller may make, at an agent it may see, with valid arguments. */
+export type Call = Attempt & {
+  readonly agent: Agent;
+  readonly input: JsonObject;
+  /** SHA-256 of the arguments' canonical JSON. */
+  readonly inputHash: string;
+  /** The same for the same agent, version and arguments; only where an answer may be handed over. */
+  readonly requestHash: string | undefined;
+  /** The same for the same agent and arguments, whatever the version; only with an idempotency key. */
+  readonly keyedHash: string | undefined;
+};
+
+/** A call whose price is settled on: whatever is published while it runs, this is what it costs. */
+export type PricedCall = Call & {
+  readonly price: Price;
+  /** One of the buyer's free calls of this month: held and settled at nothing. */
+  readonly isFree: boolean;
+};
+
+/** A call that has credits on hold. */
+export type HeldCall = PricedCall & {
+  readonly heldMicros: bigint;
+  /** How long the ledger took to set them aside. */
+  readonly holdMs: number;
 };
 
 /** What the agent answered, in its own words. `content` is what an MCP tool said, block by block. */

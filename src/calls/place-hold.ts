@@ -1,25 +1,27 @@
 import { unreachable } from '../base/invariant.ts';
 import { Problem } from '../base/problem.ts';
+import type { Agent } from '../catalog/agent.ts';
 import { paymentRequired } from '../governance/decide.ts';
 import { getBalance } from '../ledger/accounts.ts';
+import type { HeldCall, PricedCall } from './call.ts';
 import type { CallDeps } from './deps.ts';
-import type { Call } from './paid-call.ts';
 
-/** Credits that are set aside for one call, and what became of them. */
-export type HoldPlaced = {
-  kind: 'placed';
-  heldMicros: bigint;
-  /** Set when the hold is resolved: what went back to the buyer. */
-  givenBackMicros: bigint;
-};
+const HOLD_MARGIN_MS = 60_000;
+
+/** A hold outlives every answer that may still be paid for, and then the sweeper takes it. */
+export function holdTtlMs(agent: Agent): number {
+  return agent.timeoutMs + HOLD_MARGIN_MS;
+}
+
+export type HoldPlaced = { kind: 'placed'; call: HeldCall } | { kind: 'key_taken' };
 
 /** Sets the most this call may cost aside. Throws PAYMENT_REQUIRED or BUDGET_EXCEEDED when it cannot. */
 export async function placeHold(
-  call: Call,
+  call: PricedCall,
   amountMicros: bigint,
   ttlMs: number,
   deps: CallDeps,
-): Promise<HoldPlaced | { kind: 'key_taken' }> {
+): Promise<HoldPlaced> {
   const { caller, agent, request } = call;
   const seller = await deps.accounts.earnings(agent.sellerId, caller.currency);
   const fees = await deps.accounts.fees(caller.currency);
@@ -40,10 +42,10 @@ export async function placeHold(
         ? undefined
         : { key: request.idempotencyKey, requestHash: call.keyedHash },
   });
-  call.holdMs = deps.clock.elapsed() - before;
+  const holdMs = deps.clock.elapsed() - before;
   switch (answer.kind) {
     case 'placed':
-      return { kind: 'placed', heldMicros: amountMicros, givenBackMicros: 0n };
+      return { kind: 'placed', call: { ...call, heldMicros: amountMicros, holdMs } };
     case 'key_taken':
       return answer;
     case 'insufficient': {

@@ -1,21 +1,14 @@
 import { formatCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
-import type { Agent, Price } from '../catalog/agent.ts';
+import type { Agent } from '../catalog/agent.ts';
 import { formatPrice, formatPriceLine } from '../catalog/describe.ts';
+import type { Call, PricedCall } from './call.ts';
 import type { CallDeps } from './deps.ts';
-import type { Call } from './paid-call.ts';
-
-/** A call whose price is settled on: whatever is published while it runs, this is what it costs. */
-export type PricedCall = Call & {
-  readonly price: Price;
-  /** One of the buyer's free calls of this month: held and settled at nothing. */
-  readonly isFree: boolean;
-};
 
 /**
  * The price in force: the cheapest of the one last shown to this key and today's, and nothing for a free call.
- * Where the two cannot be compared the call is refused with today's, which the key has then been shown. A free
- * call that does not come to a hold is to be given back with `giveBackFreeCall`.
+ * Where the two cannot be compared the call is refused with today's, which the key has then been shown. The
+ * place of a free call that does not come to a hold is to be given back: see `takeFreePlace`.
  */
 export async function priceCall(call: Call, deps: CallDeps): Promise<PricedCall> {
   const { agent, caller } = call;
@@ -33,16 +26,28 @@ export async function priceCall(call: Call, deps: CallDeps): Promise<PricedCall>
     await deps.prices.show(caller.keyId, [agent]);
     throw priceChanged(agent);
   }
-  return Object.assign(call, { price, isFree });
+  return { ...call, price, isFree };
 }
 
-/** The call came to nothing before it had a hold. Failing to say so costs the buyer the place for a minute. */
-export async function giveBackFreeCall(call: PricedCall, deps: CallDeps): Promise<void> {
-  try {
-    await deps.freeCalls.giveBack(call.callId);
-  } catch (error) {
-    deps.log('warn', 'a free call was not given back', { call: call.callId, error: String(error) });
-  }
+/** The place of a free call: given back when the call ends, unless it came to a hold. */
+export type FreePlace = AsyncDisposable & { keep(): void };
+
+export function takeFreePlace(call: PricedCall, deps: CallDeps): FreePlace {
+  let isKept = !call.isFree;
+  return {
+    keep: () => {
+      isKept = true;
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (isKept) return;
+      try {
+        await deps.freeCalls.giveBack(call.callId);
+      } catch (error) {
+        // It costs the buyer the place for a minute, and must not change how the call ends.
+        deps.log('warn', 'a free call was not given back', { call: call.callId, error: String(error) });
+      }
+    },
+  };
 }
 
 /**

@@ -1,7 +1,10 @@
 import { uuidOfId } from '../base/ids.ts';
 import type { Problem } from '../base/problem.ts';
+import type { Attempt } from './call.ts';
 import type { CallDeps } from './deps.ts';
-import type { Attempt } from './paid-call.ts';
+
+/** How a call that had credits on hold spent its time, in milliseconds; `upstreamMs` where the agent was asked. */
+export type CallTimes = { holdMs: number; upstreamMs: number | undefined };
 
 /** How a call ended, for the record and the figures. */
 export type CallEnd =
@@ -12,8 +15,9 @@ export type CallEnd =
       feeMicros: bigint;
       isOverReported: boolean;
       isDelivered: boolean;
+      times: CallTimes;
     }
-  | { outcome: 'refunded'; heldMicros: bigint; code: Problem['code'] }
+  | { outcome: 'refunded'; heldMicros: bigint; code: Problem['code']; times: CallTimes }
   | { outcome: 'refused'; code: Problem['code'] }
   /** An answer that was bought before was given again, free. */
   | { outcome: 'replayed'; replayOf: string };
@@ -27,6 +31,7 @@ export function recordEnd(attempt: Attempt, end: CallEnd, deps: CallDeps): void 
     chargedMicros: end.outcome === 'settled' ? end.chargedMicros : 0n,
     feeMicros: end.outcome === 'settled' ? end.feeMicros : 0n,
   };
+  const times = 'times' in end ? end.times : undefined;
   const isOverReported = end.outcome === 'settled' && end.isOverReported;
   deps.recorder.record({
     id: attempt.callId,
@@ -45,7 +50,7 @@ export function recordEnd(attempt: Attempt, end: CallEnd, deps: CallDeps): void 
     actingFor: request.actingFor,
     isOverReported,
     isDelivered: end.outcome === 'settled' ? end.isDelivered : !request.signal.aborted,
-    upstreamMs: attempt.upstreamMs === undefined ? null : Math.round(attempt.upstreamMs),
+    upstreamMs: times?.upstreamMs === undefined ? null : Math.round(times.upstreamMs),
     startedAt: attempt.startedAt,
     endedAt: new Date(deps.clock.now()),
   });
@@ -55,8 +60,8 @@ export function recordEnd(attempt: Attempt, end: CallEnd, deps: CallDeps): void 
     ...micros,
     isOverReported,
     totalMs: deps.clock.elapsed() - attempt.startedElapsed,
-    holdMs: attempt.holdMs,
-    upstreamMs: attempt.upstreamMs,
+    holdMs: times?.holdMs,
+    upstreamMs: times?.upstreamMs,
   });
 }
 

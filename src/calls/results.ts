@@ -4,6 +4,7 @@ import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
 import { removeInBatches } from '../db/remove-in-batches.ts';
 import type { CallAnswer } from './call.ts';
+import { IDEMPOTENCY_TTL_MS, nameCall } from '../ledger/idempotency.ts';
 import { ledgerJournal } from '../ledger/tables.ts';
 import { callResults } from './tables.ts';
 
@@ -20,7 +21,15 @@ export type CallResults = {
   /** What waits for this purchase: an answer, now taken; a call that is still running; or nothing. */
   takeHandover(keyId: string, requestHash: string): Promise<Handover>;
   /** The answer kept of one call; from now on it waits for no other. */
-  takeUndelivered(callId: string): Promise<CallAnswer | undefined>;
+  takeKept(callId: string): Promise<CallAnswer | undefined>;
+  /**
+   * Lets one more idempotency key stand for the call this answer was bought with, and keeps the answer as long as
+   * the key.
+   */
+  keepForKey(
+    call: ResultOwner & { idempotencyKey: string; keyedHash: string },
+    answer: CallAnswer,
+  ): Promise<void>;
   /** Removes what is older than it is kept for. */
   removeExpired(): Promise<void>;
   /** Another process keeps something for this key. */
@@ -33,7 +42,8 @@ export type ResultOwner = { callId: string; keyId: string; requestHash: string }
 export type Handover =
   { kind: 'nothing' } | { kind: 'running' } | { kind: 'answer'; callId: string; answer: CallAnswer };
 
-const KEPT_MS = 24 * 60 * 60_000;
+// A little longer than an idempotency key lives: whoever finds the key finds the answer it stands for.
+const KEPT_MS = IDEMPOTENCY_TTL_MS + 5 * 60_000;
 const HANDOVER_MS = 15 * 60_000;
 // A running call's placeholder outlives its timeout by the sweeper's margin, and then the handover window.
 const PLACEHOLDER_MARGIN_MS = HANDOVER_MS + 60_000;
@@ -113,7 +123,7 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
       const [running] = await db.select({ id: callResults.callId }).from(callResults).where(wanted).limit(1);
       return running ? { kind: 'running' } : { kind: 'nothing' };
     },
-    takeUndelivered: async (callId) => {
+    takeKept: async (callId) => {
       const [row] = await db
         .update(callResults)
         .set({ handoverUntil: null })
@@ -127,6 +137,25 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
         .returning();
       return row?.answer ?? undefined;
     },
+    keepForKey: (call, answer) =>
+      db.transaction(async (tx) => {
+        const { keyId, idempotencyKey, callId, keyedHash } = call;
+        await nameCall(tx, { keyId, idempotencyKey, callId, requestHash: keyedHash });
+        await tx
+          .insert(callResults)
+          .values({
+            callId: uuid(callId),
+            keyId,
+            requestHash: call.requestHash,
+            answer,
+            handoverUntil: null,
+            expiresAt: later(KEPT_MS),
+          })
+          .onConflictDoUpdate({
+            target: callResults.callId,
+            set: { expiresAt: sql`greatest(${callResults.expiresAt}, ${later(KEPT_MS)})` },
+          });
+      }),
     removeExpired: async () => {
       await removeInBatches(db, callResults, lt(callResults.expiresAt, sql`now()`));
     },

@@ -1,55 +1,47 @@
 import { createCrowd } from '../base/crowd.ts';
 import { Problem } from '../base/problem.ts';
-import type { CallResult } from './call.ts';
-
-/** What makes two requests the same purchase, as far as they say. */
-export type PurchaseIdentity = {
-  keyId: string;
-  idempotencyKey: string | undefined;
-  /** Absent where the agent may not run on and no idempotency key was given: then nothing is ever shared. */
-  requestHash: string | undefined;
-  /** The same arguments under one idempotency key, whatever the version. */
-  keyedHash: string | undefined;
-};
+import type { Call, CallResult } from './call.ts';
 
 /** One call this process is working on, and the buyers who are waiting for it. */
 export type RunningCall = {
   readonly callId: string;
-  readonly identity: PurchaseIdentity;
   /** Aborted when the last buyer has gone and the call may not run on without one. */
   readonly signal: AbortSignal;
-  /** True while somebody waits for the answer. */
+  /** True while a buyer waits for the answer. */
   hasBuyer(): boolean;
   /** From now on the call runs to its end even if every buyer leaves; `onAlone` hears when they have. */
   runOn(onAlone: () => void): void;
   emit(chunk: string): void;
 };
 
-export type Buyer = {
-  signal: AbortSignal;
-  onChunk: ((chunk: string) => void) | undefined;
+/** A running call as the request that makes it holds it. */
+export type OwnCall = RunningCall & {
+  /** It has ended, and this is what everyone who joined it is told too. Answers the same result. */
+  end(result: CallResult): CallResult;
 };
 
+/** Either the call is ours to make, or it is another request's, which is the same purchase. */
+export type SharedCall =
+  | { kind: 'mine'; own: OwnCall }
+  /** Settles when that call has ended, or with CANCELLED as soon as this buyer leaves. */
+  | { kind: 'joined'; result: Promise<CallResult> };
+
 export type RunningCalls = {
-  /**
-   * Runs the call, or joins the running one that is the same purchase. Answers when the call has ended, or
-   * CANCELLED as soon as this buyer leaves.
-   */
-  share(
-    callId: string,
-    identity: PurchaseIdentity,
-    buyer: Buyer,
-    run: (running: RunningCall) => Promise<CallResult>,
-  ): Promise<CallResult>;
+  /** Throws UNAVAILABLE while the gateway shuts down, and IDEMPOTENCY_CONFLICT for one key and two purchases. */
+  share(call: Call): SharedCall;
   count(): number;
   /** Waits until every call has ended; after `graceMs` aborts what is left and waits for it to be refunded. */
   drain(graceMs: number): Promise<void>;
 };
 
+type Buyer = Pick<Call['request'], 'signal' | 'onChunk'>;
+
 type Entry = {
-  running: RunningCall;
-  result: Promise<CallResult>;
-  join(buyer: Buyer): Promise<CallResult>;
+  own: OwnCall;
+  /** The arguments its idempotency key stands for, where it has one. */
+  keyedHash: string | undefined;
+  ended: Promise<CallResult>;
+  join(buyer: Buyer): void;
   abort(): void;
 };
 
@@ -64,15 +56,12 @@ export function createRunningCalls(): RunningCalls {
   const aloneByHash = new Map<string, Slot>();
   let isDraining = false;
 
-  function start(
-    callId: string,
-    identity: PurchaseIdentity,
-    run: (running: RunningCall) => Promise<CallResult>,
-  ): Entry {
+  function start(call: Call): Entry {
     const abort = new AbortController();
     const buyers = new Set<Buyer>();
-    const keyName = keyNameOf(identity);
-    const hashName = hashNameOf(identity);
+    const keyName = keyNameOf(call);
+    const hashName = hashNameOf(call);
+    const { promise: ended, resolve } = Promise.withResolvers<CallResult>();
     let onAlone: (() => void) | undefined;
     let isAlone = false;
 
@@ -88,50 +77,6 @@ export function createRunningCalls(): RunningCalls {
       }
     }
 
-    const running: RunningCall = {
-      callId,
-      identity,
-      signal: abort.signal,
-      hasBuyer: () => buyers.size > 0,
-      runOn: (listener) => {
-        onAlone = listener;
-      },
-      emit: (chunk) => {
-        for (const buyer of buyers) buyer.onChunk?.(chunk);
-      },
-    };
-
-    const entry: Entry = {
-      running,
-      // Assigned below: what runs may already ask for the entry's buyers.
-      result: undefined as never,
-      abort: () => abort.abort(),
-      join: (buyer) => {
-        if (buyer.signal.aborted) {
-          if (buyers.size === 0) leave(buyer);
-          return Promise.resolve(cancelled());
-        }
-        buyers.add(buyer);
-        return new Promise((resolve, reject) => {
-          const onGone = (): void => {
-            leave(buyer);
-            resolve(cancelled());
-          };
-          buyer.signal.addEventListener('abort', onGone, { once: true });
-          const settleWith = (finish: () => void): void => {
-            buyer.signal.removeEventListener('abort', onGone);
-            finish();
-          };
-          entry.result.then(
-            (result) => settleWith(() => resolve(result)),
-            (error: unknown) => settleWith(() => reject(error)),
-          );
-        });
-      },
-    };
-    const leaveCrowd = entries.add(entry);
-    if (keyName !== undefined) byKey.set(keyName, { entry });
-
     function forget(): void {
       leaveCrowd();
       for (const [name, slots] of [
@@ -144,27 +89,65 @@ export function createRunningCalls(): RunningCalls {
         slots.delete(name);
       }
     }
-    // The run begins a turn later than its first buyer joins, so that it never looks abandoned.
-    entry.result = Promise.resolve().then(() => run(running));
-    entry.result.then(forget, forget);
+
+    const entry: Entry = {
+      own: {
+        callId: call.callId,
+        signal: abort.signal,
+        hasBuyer: () => buyers.size > 0,
+        runOn: (listener) => {
+          onAlone = listener;
+        },
+        emit: (chunk) => {
+          for (const buyer of buyers) buyer.onChunk?.(chunk);
+        },
+        end: (result) => {
+          forget();
+          resolve(result);
+          return result;
+        },
+      },
+      keyedHash: call.keyedHash,
+      ended,
+      abort: () => abort.abort(),
+      join: (buyer) => {
+        buyers.add(buyer);
+        const onGone = (): void => leave(buyer);
+        if (buyer.signal.aborted) {
+          onGone();
+          return;
+        }
+        buyer.signal.addEventListener('abort', onGone, { once: true });
+        void ended.then(() => buyer.signal.removeEventListener('abort', onGone));
+      },
+    };
+    const leaveCrowd = entries.add(entry);
+    if (keyName !== undefined) byKey.set(keyName, { entry });
+    entry.join(call.request);
     return entry;
   }
 
+  /** One that was given up by its last buyer is nobody's to join: who comes now is too late for it. */
+  function findSame(call: Call): Entry | undefined {
+    const keyName = keyNameOf(call);
+    const keyed = keyName === undefined ? undefined : byKey.get(keyName)?.entry;
+    if (keyed && !keyed.own.signal.aborted) return keyed;
+    const hashName = hashNameOf(call);
+    const alone = hashName === undefined ? undefined : aloneByHash.get(hashName)?.entry;
+    return alone && !alone.own.signal.aborted ? alone : undefined;
+  }
+
   return {
-    share: async (callId, identity, buyer, run) => {
-      for (;;) {
-        if (isDraining)
-          throw new Problem('UNAVAILABLE', 'The gateway is shutting down. Try again shortly.', {
-            retry_after_seconds: 5,
-          });
-        const known = findSame(identity, byKey, aloneByHash);
-        if (!known) return start(callId, identity, run).join(buyer);
-        if (isConflict(known.running.identity, identity)) throw idempotencyConflict();
-        const result = await known.join(buyer);
-        // The earlier request was given up by its buyer just before this one came: begin anew.
-        const wasGivenUp = result.kind === 'problem' && result.problem.code === 'CANCELLED';
-        if (!wasGivenUp || buyer.signal.aborted) return result;
-      }
+    share: (call) => {
+      if (isDraining)
+        throw new Problem('UNAVAILABLE', 'The gateway is shutting down. Try again shortly.', {
+          retry_after_seconds: 5,
+        });
+      const known = findSame(call);
+      if (!known) return { kind: 'mine', own: start(call).own };
+      if (isConflict(known, call)) throw idempotencyConflict();
+      known.join(call.request);
+      return { kind: 'joined', result: untilBuyerLeaves(call.request.signal, known.ended) };
     },
     count: () => entries.size(),
     drain: async (graceMs) => {
@@ -172,10 +155,21 @@ export function createRunningCalls(): RunningCalls {
       const giveUp = setTimeout(() => {
         for (const entry of entries.members()) entry.abort();
       }, graceMs);
-      while (entries.size() > 0) await Promise.allSettled(entries.members().map((entry) => entry.result));
+      while (entries.size() > 0) await Promise.allSettled(entries.members().map((entry) => entry.ended));
       clearTimeout(giveUp);
     },
   };
+}
+
+/** How a call ends for a buyer: as the call does, or with CANCELLED as soon as the buyer leaves. */
+export function untilBuyerLeaves(signal: AbortSignal, result: Promise<CallResult>): Promise<CallResult> {
+  return new Promise((resolve, reject) => {
+    const onGone = (): void => resolve(cancelled());
+    const stop = (): void => signal.removeEventListener('abort', onGone);
+    if (signal.aborted) onGone();
+    else signal.addEventListener('abort', onGone, { once: true });
+    result.then(resolve, reject).then(stop, stop);
+  });
 }
 
 export function idempotencyConflict(): Problem {
@@ -185,33 +179,19 @@ export function idempotencyConflict(): Problem {
   );
 }
 
-/** One key, and not one purchase. */
-function isConflict(known: PurchaseIdentity, wanted: PurchaseIdentity): boolean {
+/** One key, and not one purchase. A call that is joined for its arguments alone has another key, or none. */
+function isConflict(known: Entry, wanted: Call): boolean {
   return (
-    wanted.idempotencyKey !== undefined &&
-    wanted.idempotencyKey === known.idempotencyKey &&
-    wanted.keyedHash !== known.keyedHash
+    wanted.keyedHash !== undefined && known.keyedHash !== undefined && known.keyedHash !== wanted.keyedHash
   );
 }
 
-function findSame(
-  identity: PurchaseIdentity,
-  byKey: Map<string, Slot>,
-  aloneByHash: Map<string, Slot>,
-): Entry | undefined {
-  const keyName = keyNameOf(identity);
-  const keyed = keyName === undefined ? undefined : byKey.get(keyName)?.entry;
-  if (keyed) return keyed;
-  const hashName = hashNameOf(identity);
-  return hashName === undefined ? undefined : aloneByHash.get(hashName)?.entry;
+function keyNameOf({ caller, request }: Call): string | undefined {
+  return request.idempotencyKey === undefined ? undefined : `${caller.keyId} ${request.idempotencyKey}`;
 }
 
-function keyNameOf(identity: PurchaseIdentity): string | undefined {
-  return identity.idempotencyKey === undefined ? undefined : `${identity.keyId} ${identity.idempotencyKey}`;
-}
-
-function hashNameOf(identity: PurchaseIdentity): string | undefined {
-  return identity.requestHash === undefined ? undefined : `${identity.keyId} ${identity.requestHash}`;
+function hashNameOf({ caller, requestHash }: Call): string | undefined {
+  return requestHash === undefined ? undefined : `${caller.keyId} ${requestHash}`;
 }
 
 function cancelled(): CallResult {

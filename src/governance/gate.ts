@@ -33,5 +33,26 @@ export type Gate = {
   close(): Promise<void>;
 };
 
+/** A call before the gate: what it was told, and its place behind the gate, which it leaves when it has ended. */
+export type GateVisit = Disposable & {
+  readonly answer: GateAnswer;
+  /** What is not to be given back to the balance that was noted: nothing, until this says so. */
+  spent(micros: bigint): void;
+};
+
+export async function visitGate(gate: Gate, request: GateRequest): Promise<GateVisit> {
+  const answer = await gate.enter(request);
+  let spentMicros = 0n;
+  return {
+    answer,
+    spent: (micros) => {
+      spentMicros = micros;
+    },
+    [Symbol.dispose]: () => {
+      if (answer.kind === 'entered') answer.leave(request.amountMicros - spentMicros);
+    },
+  };
+}
+
 /** How long a noted balance is believed. Short: it may only ever spare work, not cost a buyer a call. */
 export const NOTED_BALANCE_MS = 1_000;

@@ -3,7 +3,8 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { uuidOfId } from '../base/ids.ts';
 import { Problem } from '../base/problem.ts';
 import { DISPUTE_STATUSES, findDisputeOfCall, formatDispute } from '../billing/disputes.ts';
-import { findCall, listCalls, markDelivered, type CallView } from '../calls/records.ts';
+import { handOver, type CallFound } from '../calls/hand-over.ts';
+import { listCalls } from '../calls/records.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { receiptOut } from './call-answer.ts';
@@ -78,7 +79,7 @@ export type CallWithResultBody = z.infer<typeof callWithResult>;
 /** What became of calls. */
 export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
   const { db } = deps.database;
-  const { recorder, results, receipts } = deps.calls;
+  const { recorder } = deps.calls;
 
   const show = createRoute({
     method: 'get',
@@ -109,16 +110,9 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
   return newRoutes()
     .openapi(show, async (c) => {
       const { id } = c.req.valid('param');
-      const caller = c.get('caller');
-      // Records are written behind the answer; whoever asks for one that was just made must find it.
-      await recorder.flushed();
-      const own = await findCall(db, id, caller.organizationId);
-      const dispute = await disputeOf(id);
-      if (own) return c.json({ ...own, ...(await handOver(own, caller)), dispute }, 200);
-      const others = caller.scopes.has('operator') ? await findCall(db, id, undefined) : undefined;
-      if (!others) throw new Problem('NOT_FOUND', 'There is no such call here.');
-      // The operator sees what happened, and not what a buyer bought.
-      return c.json({ ...others, result: null, dispute }, 200);
+      const found = await handOver(id, c.get('caller'), deps.calls);
+      if (!found) throw new Problem('NOT_FOUND', 'There is no such call here.');
+      return c.json({ ...found.call, result: resultOf(found), dispute: await disputeOf(id) }, 200);
     })
     .openapi(list, async (c) => {
       const { agent_id: agentId, outcome, limit, cursor } = c.req.valid('query');
@@ -149,23 +143,10 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     const { dispute_id, status, claimed, refunded } = formatDispute(found);
     return { dispute_id, status, claimed, refunded };
   }
+}
 
-  /** Asking for the call is how a buyer who had gone receives the answer. */
-  /** To the key that bought it: another key of the organization may see the call and not take its answer. */
-  async function handOver(
-    call: CallView,
-    caller: Caller,
-  ): Promise<Pick<CallWithResultBody, 'delivered' | 'result'>> {
-    const isBuyer = call.key_id === caller.keyId;
-    const stored =
-      call.outcome === 'settled' && isBuyer ? await results.takeUndelivered(call.call_id) : undefined;
-    if (stored && !call.delivered) await markDelivered(db, call.call_id);
-    const receipt = stored && (await receipts.find(call.call_id));
-    return {
-      delivered: call.delivered || stored !== undefined,
-      result: stored && receipt ? { ...stored, receipt: readReceipt(receipt) } : null,
-    };
-  }
+function resultOf({ handedOver }: CallFound): CallWithResultBody['result'] {
+  return handedOver ? { ...handedOver.answer, receipt: readReceipt(handedOver.receipt) } : null;
 }
 
 function organizationSeen(caller: Caller): string | undefined {

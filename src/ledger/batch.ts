@@ -112,7 +112,7 @@ const RECEIPT_COLUMNS = [
 export function statementOf(
   { resolutions, holds }: Batch,
   isRetry: boolean,
-  idempotencyTtlSeconds: number,
+  idempotencyTtlMs: number,
 ): { name: string; text: string; values: unknown[] } {
   const { claims, isMetered } = whatIsRare(holds);
   const { balances, chainOf } = chainsOf(resolutions);
@@ -123,7 +123,7 @@ export function statementOf(
     isMetered,
     ...arraysOf(METER_AND_TERMS_COLUMNS, holds),
     ...arraysOf(CLAIM_COLUMNS, claims),
-    `${idempotencyTtlSeconds} seconds`,
+    `${idempotencyTtlMs} milliseconds`,
     balancesOf(balances),
     placesInBalances(chainOf),
     ...arraysOf(RECEIPT_COLUMNS, resolutions),

@@ -43,10 +43,7 @@ const END_SESSION_MS = 2_000;
  * sent again, marked as retries, until the answer is known: unknown is never reported as failed. In which order two
  * of them commit makes no difference: nobody asks to resolve a hold before he was told that it is placed.
  */
-export function createGroupCommit(
-  url: string,
-  options: { log: Log; idempotencyTtlSeconds: number },
-): GroupCommit {
+export function createGroupCommit(url: string, options: { log: Log; idempotencyTtlMs: number }): GroupCommit {
   let client: pg.Client | undefined;
   let opening: Promise<pg.Client> | undefined;
   let previous: Session | undefined;
@@ -101,7 +98,7 @@ export function createGroupCommit(
     const batch = batchOf(items);
     const isRetry = items.some(({ wasSent }) => wasSent);
     try {
-      const statement = statementOf(batch, isRetry, options.idempotencyTtlSeconds);
+      const statement = statementOf(batch, isRetry, options.idempotencyTtlMs);
       const { rows } = await used.query<BatchRow>(statement);
       const [row] = rows;
       invariant(row, 'a batch is answered');

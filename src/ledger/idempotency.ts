@@ -1,7 +1,7 @@
-import { and, eq, gt, lt, sql } from 'drizzle-orm';
+import { and, eq, gt, lt, lte, sql } from 'drizzle-orm';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
-import type { Db } from '../db/db.ts';
+import type { Db, Tx } from '../db/db.ts';
 import { removeInBatches } from '../db/remove-in-batches.ts';
 import { idempotencyKeys, ledgerHolds, ledgerJournal } from './tables.ts';
 
@@ -13,7 +13,10 @@ export type KeyedCall = {
   state: 'open' | 'settled' | 'gone';
 };
 
-/** Keys live 24 hours, counted by the database's clock. */
+/** How long a key stands for its call, counted by the database's clock. */
+export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60_000;
+
+/** The call a key stands for today. */
 export async function findIdempotencyKey(
   db: Db,
   keyId: string,
@@ -43,18 +46,28 @@ export async function findIdempotencyKey(
 
 /**
  * Lets one more key stand for a call that was paid under another key or none: its request was given that
- * call's answer, so a retry must get it too and not buy again. A key that already stands for a call keeps it.
+ * call's answer, so a retry must get it too and not buy again. A key that already stands for a call keeps it; one
+ * that has expired and is not removed yet stands for nothing.
  */
 export async function nameCall(
-  db: Db,
+  tx: Tx,
   name: { keyId: string; idempotencyKey: string; callId: string; requestHash: string },
 ): Promise<void> {
   const callId = uuidOfId('call', name.callId);
   invariant(callId !== undefined, `${name.callId} is not a call id`);
-  await db
+  const values = {
+    ...name,
+    callId,
+    expiresAt: sql`now() + ${IDEMPOTENCY_TTL_MS} * interval '1 millisecond'`,
+  };
+  await tx
     .insert(idempotencyKeys)
-    .values({ ...name, callId, expiresAt: sql`now() + interval '24 hours'` })
-    .onConflictDoNothing();
+    .values(values)
+    .onConflictDoUpdate({
+      target: [idempotencyKeys.keyId, idempotencyKeys.idempotencyKey],
+      set: { callId, requestHash: name.requestHash, expiresAt: values.expiresAt },
+      setWhere: lte(idempotencyKeys.expiresAt, sql`now()`),
+    });
 }
 
 export async function removeExpiredIdempotencyKeys(db: Db): Promise<void> {

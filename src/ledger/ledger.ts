@@ -4,6 +4,7 @@ import { invariant } from '../base/invariant.ts';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import type { HoldOrder, ReceiptOrder, ReceiptPlace } from './batch.ts';
 import { createGroupCommit } from './group-commit.ts';
+import { IDEMPOTENCY_TTL_MS } from './idempotency.ts';
 
 export type { ReceiptOrder, ReceiptPlace };
 
@@ -56,10 +57,8 @@ export type Ledger = {
   close(): Promise<void>;
 };
 
-const IDEMPOTENCY_TTL_SECONDS = 24 * 60 * 60;
-
 export function createLedger(database: Database, log: Log): Ledger {
-  const commit = createGroupCommit(database.url, { log, idempotencyTtlSeconds: IDEMPOTENCY_TTL_SECONDS });
+  const commit = createGroupCommit(database.url, { log, idempotencyTtlMs: IDEMPOTENCY_TTL_MS });
 
   async function resolve(
     callId: string,

@@ -2,8 +2,7 @@ import { unreachable } from '../base/invariant.ts';
 import type { Json, JsonObject } from '../base/json.ts';
 import { formatCredits, parseCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
-import { uuidOfId } from '../base/ids.ts';
-import { findCall, markDelivered } from '../calls/records.ts';
+import { handOver } from '../calls/hand-over.ts';
 import { matchesFilters, type Agent, type AgentFilters, type Category } from '../catalog/agent.ts';
 import { formatAgentDetail, formatAgentSummary, formatPrice, formatPriceLine } from '../catalog/describe.ts';
 import { compileSchema, type Check } from '../catalog/validator.ts';
@@ -148,24 +147,14 @@ function freeRemaining(agent: Agent, caller: Caller, deps: McpDeps): Promise<num
 }
 
 async function lookUpCall(callId: string, caller: Caller, deps: McpDeps): Promise<JsonObject> {
-  const { db, recorder, results, receipts } = deps.calls;
-  await recorder.flushed();
-  // Whose call it is comes first: an id of another organization takes nothing away from it.
-  const call =
-    uuidOfId('call', callId) === undefined ? undefined : await findCall(db, callId, caller.organizationId);
-  if (!call) throw new Problem('NOT_FOUND', 'There is no such call, or it is still running.');
-  const undelivered =
-    call.delivered || call.outcome !== 'settled' ? undefined : await results.takeUndelivered(callId);
-  if (undelivered) await markDelivered(db, callId);
-  const receipt = undelivered && (await receipts.find(callId));
+  const found = await handOver(callId, caller, deps.calls);
+  if (!found) throw new Problem('NOT_FOUND', 'There is no such call, or it is still running.');
+  const { call, handedOver } = found;
+  if (!handedOver) return call;
   return {
-    ...(call as unknown as JsonObject),
-    ...(undelivered
-      ? {
-          answer: undelivered as unknown as JsonObject,
-          receipt: (receipt && readReceipt(receipt)) as unknown as JsonObject,
-        }
-      : {}),
+    ...call,
+    answer: handedOver.answer as unknown as JsonObject,
+    receipt: readReceipt(handedOver.receipt) as unknown as JsonObject,
   };
 }
 

@@ -119,9 +119,9 @@ test('an answer whose client left is handed over by sentinel_get_call, free', as
   assert.equal((await metaTool('sentinel_get_call', { call_id: callId }, stranger)).isError, true);
   const found = await metaTool('sentinel_get_call', { call_id: callId });
   assert.deepEqual(found.structuredContent?.['answer'], { output: { text: 'kept' } });
+  assert.equal(found.structuredContent?.['delivered'], true);
   const again = await metaTool('sentinel_get_call', { call_id: callId });
-  assert.equal(again.structuredContent?.['answer'], undefined);
-  assert.equal(again.structuredContent?.['delivered'], true);
+  assert.deepEqual(again.structuredContent, found.structuredContent);
   assert.deepEqual(await gateway.balanceOf(buyer), before);
 });
 

@@ -1,0 +1,62 @@
+import { hashJson } from '../base/canonical-json.ts';
+import { isJsonObject, type JsonObject } from '../base/json.ts';
+import { Problem } from '../base/problem.ts';
+import type { Agent } from '../catalog/agent.ts';
+import { assertScope } from '../identity/authenticate.ts';
+import type { Attempt, Call, PaidCallRequest } from './call.ts';
+
+/** May this key call, is the agent there, do the arguments fit? Throws FORBIDDEN, NOT_FOUND or INVALID_INPUT. */
+export function checkCall(attempt: Attempt): Call {
+  const { agent, request, caller } = attempt;
+  assertScope(caller, 'agents:invoke');
+  if (!agent) throw noSuchAgent();
+  const input = checkInput(agent, request.input);
+  return { ...attempt, agent, input, ...hashPurchase(agent, input, request) };
+}
+
+/** Hidden, suspended, filtered out or never there: the answer is the same, so it tells nothing. */
+function noSuchAgent(): Problem {
+  return new Problem(
+    'NOT_FOUND',
+    'There is no such agent here. List the tools again, or search with GET /v1/agents/search.',
+  );
+}
+
+function checkInput(agent: Agent, input: unknown): JsonObject {
+  const faults = isJsonObject(input)
+    ? agent.checkInput(input)
+    : [{ path: '', message: 'must be a JSON object' }];
+  if (faults.length === 0) return input as JsonObject;
+  const told = faults.map((fault) => `${fault.path || '(root)'} ${fault.message}`).join('; ');
+  throw new Problem('INVALID_INPUT', `The arguments do not match input_schema: ${told}`, { faults });
+}
+
+/**
+ * What was asked, for the receipt, and what makes two requests the same purchase; the latter only where
+ * something may be replayed or joined. A key stands for its arguments whatever the seller has published since; an answer is only handed over to a call
+ * of the same version.
+ */
+function hashPurchase(
+  agent: Agent,
+  input: JsonObject,
+  request: PaidCallRequest,
+): Pick<Call, 'inputHash' | 'requestHash' | 'keyedHash'> {
+  const runsOn =
+    agent.manifest.capabilities?.idempotent === true || agent.manifest.capabilities?.keep_running === true;
+  const isKeyed = request.idempotencyKey !== undefined;
+  try {
+    const inputHash = hashJson(input);
+    return {
+      inputHash,
+      requestHash:
+        isKeyed || runsOn ? hashJson({ agent: agent.id, version: agent.version, inputHash }) : undefined,
+      keyedHash: isKeyed ? hashJson({ agent: agent.id, inputHash }) : undefined,
+    };
+  } catch {
+    // RFC 8785 has no form for half a surrogate pair, nor for a number beyond the doubles.
+    const message = 'holds half a character or a number that is too large, so no receipt can name it';
+    throw new Problem('INVALID_INPUT', `The arguments do not match input_schema: (root) ${message}`, {
+      faults: [{ path: '', message }],
+    });
+  }
+}
