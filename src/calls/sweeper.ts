@@ -3,7 +3,7 @@ import type { Db } from '../db/db.ts';
 import { removeExpiredIdempotencyKeys } from '../ledger/idempotency.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { removeOldFreeCalls } from './free-calls.ts';
-import { removeListingsOfRevokedKeys } from './price-listings.ts';
+import { removeOldListings } from './price-listings.ts';
 import { recordUnrecorded, type Progress } from './record-unrecorded.ts';
 import type { CallResults } from './results.ts';
 
@@ -49,5 +49,5 @@ export async function removeExpired(deps: { db: Db; results: CallResults }): Pro
   await removeExpiredIdempotencyKeys(deps.db);
   await deps.results.removeExpired();
   await removeOldFreeCalls(deps.db);
-  await removeListingsOfRevokedKeys(deps.db);
+  await removeOldListings(deps.db);
 }

@@ -137,8 +137,8 @@ export const freeCallMonths = pgTable(
 );
 
 /**
- * The price of an agent a key was last shown, by its number among the prices the agent has had. It is the most
- * the key pays until it is shown another one.
+ * The price of an agent a key was last shown, by its number among the prices the agent has had. For a day after it
+ * was last shown it is the most the key pays, until it is shown another one.
  */
 export const priceListings = pgTable(
   'price_listings',
@@ -146,6 +146,7 @@ export const priceListings = pgTable(
     keyId: text().notNull(),
     agentId: text().notNull(),
     priceNumber: integer().notNull(),
+    shownAt: timestamp({ withTimezone: true }).notNull().defaultNow(),
   },
   (table) => [
     primaryKey({

@@ -149,7 +149,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     catalog,
     ledger,
     accounts: createLedgerAccounts(database.db),
-    prices: createPriceListings(database),
+    prices: createPriceListings(database, clock),
     freeCalls: createFreeCalls(database.db),
     gate,
     upstream,

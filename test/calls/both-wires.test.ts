@@ -152,7 +152,10 @@ for (const [bought, read] of [
         output: { text: 'kept' },
         receiptOf: callId,
       });
-      assert.equal((await gateway.send('GET', '/v1/calls', { key: buyer.key })).body.items[0].delivered, true);
+      assert.equal(
+        (await gateway.send('GET', '/v1/calls', { key: buyer.key })).body.items[0].delivered,
+        true,
+      );
     });
 
     test('its buyer may ask for it again while it is kept', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import fc from 'fast-check';
+import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { invariant } from '../../src/base/invariant.ts';
 import { removeExpired } from '../../src/calls/sweeper.ts';
@@ -70,6 +71,63 @@ test('a key that is shown the new price pays the new price', async () => {
   assert.equal(await chargeOf(world.process, caller, agentId), '10');
   await list(world.process, caller, agentId);
   assert.equal(await chargeOf(world.process, caller, agentId), '20');
+});
+
+/** As if it had been that long since every price was shown to this key. */
+async function passTime(caller: Caller, interval: string): Promise<void> {
+  await world.database.pool.query(
+    'UPDATE price_listings SET shown_at = shown_at - $2::interval WHERE key_id = $1',
+    [caller.keyId, interval],
+  );
+}
+
+test('a price binds for a day after it was last shown, and not for ever', async () => {
+  const caller = await world.newCaller('100');
+  const agentId = await sell('10');
+  await list(world.process, caller, agentId);
+  await sell('20', agentId, 1);
+  await passTime(caller, '24 hours');
+  assert.equal(await chargeOf(other, caller, agentId), '10');
+  await passTime(caller, '16 minutes');
+  assert.equal(await chargeOf(world.process, caller, agentId), '20');
+});
+
+test('a price that is shown all the time binds all the time, and is written down four times an hour', async () => {
+  const caller = await world.newCaller('100');
+  const agentId = await sell('10');
+  const page = [agentAt(world.process, agentId)];
+  let elapsedMs = 5;
+  const clock = { now: () => 0, elapsed: () => elapsedMs };
+  const prices = createPriceListings(world.database, clock);
+  const shownAt = async (): Promise<unknown> =>
+    (
+      await world.database.pool.query<{ at: string }>(
+        'SELECT shown_at::text AS at FROM price_listings WHERE key_id = $1',
+        [caller.keyId],
+      )
+    ).rows[0]?.at;
+  await prices.show(caller.keyId, page);
+  const first = await shownAt();
+  elapsedMs += 15 * 60_000;
+  // Neither as the same page, nor as another one with the same agent.
+  assert.equal(prices.show(caller.keyId, page), undefined);
+  assert.equal(prices.show(caller.keyId, [...page]), undefined);
+  elapsedMs += 1;
+  await prices.show(caller.keyId, [...page]);
+  assert.notEqual(await shownAt(), first);
+});
+
+test('what was shown more than a day ago is forgotten', async () => {
+  const caller = await world.newCaller('100');
+  const [old, recent] = [await sell('10'), await sell('10')];
+  await list(world.process, caller, old);
+  await passTime(caller, '25 hours');
+  await list(world.process, caller, recent);
+  await removeExpired(world.process);
+  const { rows } = await world.database.pool.query('SELECT agent_id FROM price_listings WHERE key_id = $1', [
+    caller.keyId,
+  ]);
+  assert.deepEqual(rows, [{ agent_id: recent }]);
 });
 
 test('a price that falls is paid at once, and what was shown bounds every later one', async () => {
@@ -203,7 +261,7 @@ test('a price that cannot be written down is not shown', async () => {
   const agentId = await sell('10');
   const closed = openDatabase(world.url, { log: silentLog, maxConnections: 1 });
   await closed.close();
-  const prices = createPriceListings(closed);
+  const prices = createPriceListings(closed, systemClock);
   await assert.rejects(async () => prices.show(caller.keyId, [agentAt(world.process, agentId)]));
 });
 
@@ -217,7 +275,10 @@ test('a list that was shown before, and an agent that never was cheaper, ask the
   await sell('5', agentId, 1);
   const closed = openDatabase(world.url, { log: silentLog, maxConnections: 1 });
   await closed.close();
-  const { price } = await createPriceListings(closed).inForce(caller.keyId, agentAt(world.process, agentId));
+  const { price } = await createPriceListings(closed, systemClock).inForce(
+    caller.keyId,
+    agentAt(world.process, agentId),
+  );
   assert.equal(price.maxMicros, 5n * CREDIT);
 });
 

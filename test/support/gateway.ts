@@ -73,7 +73,7 @@ export async function startTestGateway(
     catalog,
     ledger,
     accounts: createLedgerAccounts(database.db),
-    prices: createPriceListings(database),
+    prices: createPriceListings(database, clock),
     freeCalls: createFreeCalls(database.db),
     gate: createMemoryGate(clock),
     upstream,

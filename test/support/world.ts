@@ -92,7 +92,7 @@ export async function openWorld(): Promise<World> {
       database: own,
       ledger,
       accounts: createLedgerAccounts(own.db),
-      prices: createPriceListings(own),
+      prices: createPriceListings(own, systemClock),
       freeCalls: createFreeCalls(own.db),
       gate: createMemoryGate(systemClock),
       upstream,

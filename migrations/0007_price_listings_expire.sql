@@ -1,0 +1,1 @@
+ALTER TABLE "price_listings" ADD COLUMN "shown_at" timestamp with time zone DEFAULT now() NOT NULL;
