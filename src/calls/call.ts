@@ -73,5 +73,14 @@ export const LABEL = /^[\x20-\x7e]{1,128}$/;
 export type CallResult =
   /** `isReplay`: this very result was made, and charged, by an earlier request. */
   | { kind: 'answer'; answer: CallAnswer; receipt: SignedReceipt; isReplay: boolean }
-  /** `receipt` is present when credits had been held: it proves that they were given back. */
-  | { kind: 'problem'; problem: Problem; content?: ContentBlock[]; receipt?: SignedReceipt };
+  /**
+   * `receipt` is present when credits had been held: it proves that they were given back. All of them, but for a
+   * metered stream its buyer left: then `chargedMicros` says what was delivered of it.
+   */
+  | {
+      kind: 'problem';
+      problem: Problem;
+      content?: ContentBlock[];
+      receipt?: SignedReceipt;
+      chargedMicros?: bigint;
+    };

@@ -1,7 +1,7 @@
 import { hashJson } from '../base/canonical-json.ts';
 import { isJsonObject, type JsonObject } from '../base/json.ts';
 import { Problem } from '../base/problem.ts';
-import type { Agent } from '../catalog/agent.ts';
+import { mayRunOn, type Agent } from '../catalog/agent.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Attempt, Call, PaidCallRequest } from './call.ts';
 
@@ -41,15 +41,15 @@ function hashPurchase(
   input: JsonObject,
   request: PaidCallRequest,
 ): Pick<Call, 'inputHash' | 'requestHash' | 'keyedHash'> {
-  const runsOn =
-    agent.manifest.capabilities?.idempotent === true || agent.manifest.capabilities?.keep_running === true;
   const isKeyed = request.idempotencyKey !== undefined;
   try {
     const inputHash = hashJson(input);
     return {
       inputHash,
       requestHash:
-        isKeyed || runsOn ? hashJson({ agent: agent.id, version: agent.version, inputHash }) : undefined,
+        isKeyed || mayRunOn(agent)
+          ? hashJson({ agent: agent.id, version: agent.version, inputHash })
+          : undefined,
       keyedHash: isKeyed ? hashJson({ agent: agent.id, inputHash }) : undefined,
     };
   } catch {

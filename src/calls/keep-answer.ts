@@ -1,3 +1,4 @@
+import { mayRunOn } from '../catalog/agent.ts';
 import type { CallAnswer, HeldCall } from './call.ts';
 import type { CallDeps } from './deps.ts';
 import type { RunningCall } from './running-calls.ts';
@@ -48,8 +49,7 @@ export function keepAnswer(call: HeldCall, running: RunningCall, deps: CallDeps)
     place = wanted;
   }
 
-  const { capabilities } = call.agent.manifest;
-  if (capabilities?.idempotent === true || capabilities?.keep_running === true) {
+  if (mayRunOn(call.agent)) {
     running.runOn(() => {
       if (place !== 'nowhere') return;
       place = 'announced';

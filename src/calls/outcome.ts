@@ -2,6 +2,7 @@ import { unreachable } from '../base/invariant.ts';
 import { Problem, type ProblemCode } from '../base/problem.ts';
 import type { Json } from '../base/json.ts';
 import type { Agent } from '../catalog/agent.ts';
+import type { Owed } from './delivery.ts';
 import type { ContentBlock, UpstreamOutcome, Usage } from '../upstream/upstream.ts';
 
 /**
@@ -15,14 +16,17 @@ export const OUTCOMES = {
   timeout: { money: 'refund', code: 'TIMEOUT' },
   output_invalid: { money: 'refund', code: 'OUTPUT_INVALID' },
   cancelled: { money: 'refund', code: 'CANCELLED' },
+  /** The buyer left a metered stream: what the agent had reported for the chunks that were delivered. */
+  left_stream: { money: 'settle', code: 'CANCELLED' },
 } as const satisfies Record<
-  UpstreamOutcome['kind'],
-  { money: 'settle'; code: null } | { money: 'refund'; code: ProblemCode }
+  UpstreamOutcome['kind'] | 'left_stream',
+  { money: 'settle' | 'refund'; code: ProblemCode | null }
 >;
 
 /** What the money will do: settle for an answer that keeps the agent's promise, refund for everything else. */
 export type Verdict =
   | { kind: 'settle'; output: Json; content?: ContentBlock[]; usage?: Usage }
+  | { kind: 'settle_delivered'; owed: Owed }
   | { kind: 'refund'; problem: Problem; content?: ContentBlock[] };
 
 const FAULTS_TOLD = 5;

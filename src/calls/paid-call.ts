@@ -9,13 +9,14 @@ import type { Caller } from '../identity/caller.ts';
 import type { PreparedCall } from '../upstream/upstream.ts';
 import type { Attempt, Call, CallResult, PaidCallRequest } from './call.ts';
 import { checkCall } from './check-call.ts';
+import { trackDelivery, type Delivery } from './delivery.ts';
 import type { CallDeps } from './deps.ts';
 import { runHeldCall } from './held-call.ts';
 import { nameForRetries, openCall } from './open-call.ts';
 import { holdTtlMs, placeHold } from './place-hold.ts';
 import { mostItMayCost, priceCall, takeFreePlace } from './price-call.ts';
 import { recordEnd } from './record-end.ts';
-import { untilBuyerLeaves, type OwnCall, type RunningCall } from './running-calls.ts';
+import type { OwnCall } from './running-calls.ts';
 
 /**
  * Runs one paid call from request to receipt; section 2 of the contract, step by step.
@@ -25,26 +26,32 @@ import { untilBuyerLeaves, type OwnCall, type RunningCall } from './running-call
  *
  * Both wires come through here. Every way it can end, refusals included, is an answer and is recorded;
  * nothing before `placeHold` moves money, and every path after it ends in exactly one settle or refund.
- * Answers CANCELLED as soon as the buyer leaves, whatever the call does then.
+ * A buyer who leaves a call that runs on is answered CANCELLED at once.
  */
 export function handlePaidCall(
   request: PaidCallRequest,
   caller: Caller,
   deps: CallDeps,
 ): Promise<CallResult> {
-  return untilBuyerLeaves(request.signal, makeCall(beginAttempt(request, caller, deps), deps));
+  return new Promise((resolve, reject) => {
+    makeCall(beginAttempt(request, caller, deps), resolve, deps).then(resolve, reject);
+  });
 }
 
 // A key is taken between the look and the hold only by a request that came at the same moment in another process.
 // The second look then waits for what became of that one; a third such request in a row is told to come again.
 const MAX_TURNS = 2;
 
-async function makeCall(attempt: Attempt, deps: CallDeps): Promise<CallResult> {
+async function makeCall(
+  attempt: Attempt,
+  onLeft: (result: CallResult) => void,
+  deps: CallDeps,
+): Promise<CallResult> {
   const { caller } = attempt;
   let own: OwnCall | undefined;
   try {
     const call = checkCall(attempt);
-    const shared = deps.running.share(call);
+    const shared = deps.running.share(call, onLeft);
     if (shared.kind === 'joined') return await endJoined(call, await shared.result, deps);
     own = shared.own;
 
@@ -69,14 +76,15 @@ async function makeCall(attempt: Attempt, deps: CallDeps): Promise<CallResult> {
       if (own.signal.aborted) throw new Problem('CANCELLED', 'The call was cancelled before it began.');
 
       // Written and signed while the ledger places the hold. The agent hears of it after that.
-      const prepared = prepareForward(call, own, deps);
+      const delivery = trackDelivery(priced, own);
+      const prepared = prepareForward(call, delivery, own, deps);
       // Above this line a refusal costs nothing and moves nothing. Below it credits are on hold.
       const placed = await placeHold(priced, amountMicros, ttlMs, deps);
       if (placed.kind === 'key_taken') continue;
       freePlace.keep();
       // Until it is known what became of the hold, nothing of it counts as given back.
       gate.spent(placed.call.heldMicros);
-      const ended = await runHeldCall(placed.call, prepared, own, deps);
+      const ended = await runHeldCall(placed.call, prepared, delivery, own, deps);
       gate.spent(ended.chargedMicros);
       return own.end(ended.result);
     }
@@ -120,7 +128,7 @@ function findAgent({ agentId, filters }: PaidCallRequest, deps: CallDeps): Agent
   return agent && matchesFilters(agent, filters) ? agent : undefined;
 }
 
-function prepareForward(call: Call, running: RunningCall, deps: CallDeps): PreparedCall {
+function prepareForward(call: Call, delivery: Delivery, own: OwnCall, deps: CallDeps): PreparedCall {
   const { agent, request } = call;
   const { endpoint, capabilities } = agent.manifest;
   return deps.upstream.prepare({
@@ -130,8 +138,8 @@ function prepareForward(call: Call, running: RunningCall, deps: CallDeps): Prepa
     requestId: request.requestId,
     timeoutMs: agent.timeoutMs,
     maxBytes: agent.maxPayloadBytes,
-    signal: running.signal,
-    ...(capabilities?.streaming === true ? { onChunk: running.emit } : {}),
+    signal: own.signal,
+    ...(capabilities?.streaming === true ? { onChunk: delivery.chunk, onUsage: delivery.usage } : {}),
   });
 }
 

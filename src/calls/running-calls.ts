@@ -11,7 +11,8 @@ export type RunningCall = {
   hasBuyer(): boolean;
   /** From now on the call runs to its end even if every buyer leaves; `onAlone` hears when they have. */
   runOn(onAlone: () => void): void;
-  emit(chunk: string): void;
+  /** Passes a chunk on to every buyer who listens; false when none does. */
+  emit(chunk: string): boolean;
 };
 
 /** A running call as the request that makes it holds it. */
@@ -23,12 +24,15 @@ export type OwnCall = RunningCall & {
 /** Either the call is ours to make, or it is another request's, which is the same purchase. */
 export type SharedCall =
   | { kind: 'mine'; own: OwnCall }
-  /** Settles when that call has ended, or with CANCELLED as soon as this buyer leaves. */
+  /** Settles when that call has ended, or with CANCELLED as soon as this buyer leaves and others stay. */
   | { kind: 'joined'; result: Promise<CallResult> };
 
 export type RunningCalls = {
-  /** Throws UNAVAILABLE while the gateway shuts down, and IDEMPOTENCY_CONFLICT for one key and two purchases. */
-  share(call: Call): SharedCall;
+  /**
+   * `onLeft` hears how a call of our own ends for its buyer when that one leaves and the call goes on without it.
+   * Throws UNAVAILABLE while the gateway shuts down, and IDEMPOTENCY_CONFLICT for one key and two purchases.
+   */
+  share(call: Call, onLeft: (result: CallResult) => void): SharedCall;
   count(): number;
   /** Waits until every call has ended; after `graceMs` aborts what is left and waits for it to be refunded. */
   drain(graceMs: number): Promise<void>;
@@ -41,7 +45,7 @@ type Entry = {
   /** The arguments its idempotency key stands for, where it has one. */
   keyedHash: string | undefined;
   ended: Promise<CallResult>;
-  join(buyer: Buyer): void;
+  join(buyer: Buyer, onLeft: (result: CallResult) => void): void;
   abort(): void;
 };
 
@@ -56,7 +60,7 @@ export function createRunningCalls(): RunningCalls {
   const aloneByHash = new Map<string, Slot>();
   let isDraining = false;
 
-  function start(call: Call): Entry {
+  function start(call: Call, onLeft: (result: CallResult) => void): Entry {
     const abort = new AbortController();
     const buyers = new Set<Buyer>();
     const keyName = keyNameOf(call);
@@ -99,7 +103,13 @@ export function createRunningCalls(): RunningCalls {
           onAlone = listener;
         },
         emit: (chunk) => {
-          for (const buyer of buyers) buyer.onChunk?.(chunk);
+          let isHeard = false;
+          for (const { onChunk } of buyers) {
+            if (!onChunk) continue;
+            isHeard = true;
+            onChunk(chunk);
+          }
+          return isHeard;
         },
         end: (result) => {
           forget();
@@ -110,9 +120,13 @@ export function createRunningCalls(): RunningCalls {
       keyedHash: call.keyedHash,
       ended,
       abort: () => abort.abort(),
-      join: (buyer) => {
+      join: (buyer, onLeft) => {
         buyers.add(buyer);
-        const onGone = (): void => leave(buyer);
+        const onGone = (): void => {
+          leave(buyer);
+          // A call that is given up ends at once, and then says what it cost.
+          if (!abort.signal.aborted) onLeft(left(call.callId));
+        };
         if (buyer.signal.aborted) {
           onGone();
           return;
@@ -123,7 +137,7 @@ export function createRunningCalls(): RunningCalls {
     };
     const leaveCrowd = entries.add(entry);
     if (keyName !== undefined) byKey.set(keyName, { entry });
-    entry.join(call.request);
+    entry.join(call.request, onLeft);
     return entry;
   }
 
@@ -138,16 +152,21 @@ export function createRunningCalls(): RunningCalls {
   }
 
   return {
-    share: (call) => {
+    share: (call, onLeft) => {
       if (isDraining)
         throw new Problem('UNAVAILABLE', 'The gateway is shutting down. Try again shortly.', {
           retry_after_seconds: 5,
         });
       const known = findSame(call);
-      if (!known) return { kind: 'mine', own: start(call).own };
+      if (!known) return { kind: 'mine', own: start(call, onLeft).own };
       if (isConflict(known, call)) throw idempotencyConflict();
-      known.join(call.request);
-      return { kind: 'joined', result: untilBuyerLeaves(call.request.signal, known.ended) };
+      return {
+        kind: 'joined',
+        result: new Promise((resolve) => {
+          known.join(call.request, resolve);
+          void known.ended.then(resolve);
+        }),
+      };
     },
     count: () => entries.size(),
     drain: async (graceMs) => {
@@ -159,17 +178,6 @@ export function createRunningCalls(): RunningCalls {
       clearTimeout(giveUp);
     },
   };
-}
-
-/** How a call ends for a buyer: as the call does, or with CANCELLED as soon as the buyer leaves. */
-export function untilBuyerLeaves(signal: AbortSignal, result: Promise<CallResult>): Promise<CallResult> {
-  return new Promise((resolve, reject) => {
-    const onGone = (): void => resolve(cancelled());
-    const stop = (): void => signal.removeEventListener('abort', onGone);
-    if (signal.aborted) onGone();
-    else signal.addEventListener('abort', onGone, { once: true });
-    result.then(resolve, reject).then(stop, stop);
-  });
 }
 
 export function idempotencyConflict(): Problem {
@@ -194,9 +202,13 @@ function hashNameOf({ caller, requestHash }: Call): string | undefined {
   return requestHash === undefined ? undefined : `${caller.keyId} ${requestHash}`;
 }
 
-function cancelled(): CallResult {
+function left(callId: string): CallResult {
   return {
     kind: 'problem',
-    problem: new Problem('CANCELLED', 'The call was cancelled before its answer was ready.'),
+    problem: new Problem(
+      'CANCELLED',
+      `The request was cancelled before the answer of ${callId} was ready. The call runs on; sentinel_get_call and GET /v1/calls/${callId} have its answer when it has ended.`,
+      { call_id: callId },
+    ),
   };
 }

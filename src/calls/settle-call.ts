@@ -3,16 +3,17 @@ import { hashJson } from '../base/canonical-json.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Json } from '../base/json.ts';
 import { traceOf } from '../base/log.ts';
-import { MICROS_PER_CREDIT, parseCredits, splitPrice } from '../base/money.ts';
+import { formatCredits, MICROS_PER_CREDIT, parseCredits, splitPrice } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
 import type { ReceiptTemplate } from '../base/receipt.ts';
 import type { Price } from '../catalog/agent.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import type { Usage } from '../upstream/upstream.ts';
 import type { CallResult, HeldCall } from './call.ts';
+import type { Owed } from './delivery.ts';
 import type { CallDeps } from './deps.ts';
 import type { AnswerKeeper } from './keep-answer.ts';
-import type { Verdict } from './outcome.ts';
+import { OUTCOMES, type Verdict } from './outcome.ts';
 import { recordEnd, type CallTimes } from './record-end.ts';
 
 /** A call whose hold is resolved. `chargedMicros` is zero for a refund. */
@@ -29,32 +30,75 @@ export async function settleCall(
   keeper: AnswerKeeper,
   deps: CallDeps,
 ): Promise<CallEnded> {
-  const { heldMicros } = call;
-  const usedMicros = priceOfWork(call.price, verdict.usage);
-  // Never more than held: an agent that says it did more than its most is paid its most, a free call nothing.
-  const chargedMicros = usedMicros < heldMicros ? usedMicros : heldMicros;
-  const { feeMicros } = splitPrice(chargedMicros, deps.feeBasisPoints);
-  const money = { heldMicros, chargedMicros, feeMicros };
-  const template = templateOf(call, { ...money, outputHash: hashOutput(verdict.output) }, deps);
   const answer = { output: verdict.output, ...(verdict.content ? { content: verdict.content } : {}) };
   try {
     await keeper.beforePaid(answer);
   } catch (error) {
     return refundCall(call, failedVerdict(call, error, deps), times, keeper, deps);
   }
+  const paid = await pay(call, verdict.usage, hashOutput(verdict.output), deps);
+  if (!paid) return refundCall(call, tooLate(call), times, keeper, deps);
 
+  const { isDelivered } = await keeper.oncePaid(answer);
+  recordEnd(call, { outcome: 'settled', ...paid.money, isDelivered, times }, deps);
+  const receipt = await deps.receipts.sign(call.callId, paid.receipt);
+  const { chargedMicros } = paid.money;
+  return { result: { kind: 'answer', answer, receipt, isReplay: false }, chargedMicros };
+}
+
+/** Pays for what was delivered of a metered stream whose buyer has left. */
+export async function settleDelivered(
+  call: HeldCall,
+  { usage, outputHash }: Owed,
+  times: CallTimes,
+  keeper: AnswerKeeper,
+  deps: CallDeps,
+): Promise<CallEnded> {
+  const paid = await pay(call, usage, outputHash, deps);
+  if (!paid) return refundCall(call, tooLate(call), times, keeper, deps);
+
+  recordEnd(call, { outcome: 'settled', ...paid.money, isDelivered: true, times }, deps);
+  await keeper.drop();
+  const receipt = await receiptOrLog(deps.receipts.sign(call.callId, paid.receipt), call, deps);
+  const { chargedMicros } = paid.money;
+  const unit = call.price.kind === 'per_unit' ? call.price.unit : 'unit';
+  const problem = new Problem(
+    OUTCOMES.left_stream.code,
+    `The call was cancelled. ${formatCredits(chargedMicros)} credits were charged for what had been delivered: ${usage.quantity} (${unit}).`,
+  );
+  const result: CallResult = { kind: 'problem', problem, chargedMicros, ...(receipt ? { receipt } : {}) };
+  return { result, chargedMicros };
+}
+
+type Paid = {
+  money: { heldMicros: bigint; chargedMicros: bigint; feeMicros: bigint; isOverReported: boolean };
+  receipt: string;
+};
+
+/** Moves the money; undefined when the hold was resolved otherwise before, or had expired. */
+async function pay(
+  call: HeldCall,
+  usage: Usage | undefined,
+  outputHash: string | undefined,
+  deps: CallDeps,
+): Promise<Paid | undefined> {
+  const { heldMicros } = call;
+  const usedMicros = priceOfWork(call.price, usage);
+  // Never more than held: an agent that says it did more than its most is paid its most, a free call nothing.
+  const chargedMicros = usedMicros < heldMicros ? usedMicros : heldMicros;
+  const { feeMicros } = splitPrice(chargedMicros, deps.feeBasisPoints);
+  const template = templateOf(call, { heldMicros, chargedMicros, feeMicros, outputHash }, deps);
   const resolved = await deps.ledger.settle(call.callId, chargedMicros, feeMicros, {
     buyer: call.caller.accountId,
     template,
   });
-  if (resolved.kind === 'lost') return refundCall(call, tooLate(call), times, keeper, deps);
-
-  const { isDelivered } = await keeper.oncePaid(answer);
-  const isOverReported = usedMicros > call.price.maxMicros;
-  recordEnd(call, { outcome: 'settled', ...money, isOverReported, isDelivered, times }, deps);
+  if (resolved.kind === 'lost') return undefined;
   invariant(resolved.place, `the settled call ${call.callId} has a receipt`);
-  const receipt = await deps.receipts.sign(call.callId, receiptPayload(template, resolved.place));
-  return { result: { kind: 'answer', answer, receipt, isReplay: false }, chargedMicros };
+  const isOverReported = usedMicros > call.price.maxMicros;
+  return {
+    money: { heldMicros, chargedMicros, feeMicros, isOverReported },
+    receipt: receiptPayload(template, resolved.place),
+  };
 }
 
 /** Gives the whole hold back. */

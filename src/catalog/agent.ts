@@ -111,6 +111,11 @@ export function badgeOf(trustScore: number): Badge | null {
   return null;
 }
 
+/** Does a call of this agent run to its end when its buyer leaves? Its answer is then kept for them. */
+export function mayRunOn({ manifest }: Agent): boolean {
+  return manifest.capabilities?.idempotent === true || manifest.capabilities?.keep_running === true;
+}
+
 export function matchesFilters(agent: Agent, filters: AgentFilters): boolean {
   return (
     agent.trustScore >= filters.minTrustScore &&

@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { readReceipt } from '../audit/receipts.ts';
+import { formatCredits } from '../base/money.ts';
 import type { CallResult } from '../calls/call.ts';
 import type { HttpEnv } from './deps.ts';
 import { formatProblem, problemResponse } from './problem-response.ts';
@@ -80,7 +81,8 @@ export function formatRefusal(
   return { ...formatProblem(result.problem, requestId), ...moneyOf(result) };
 }
 
-/** Whatever went wrong, nothing was charged; the receipt proves it where credits had been held. */
-function moneyOf({ receipt }: Extract<CallResult, { kind: 'problem' }>): Record<string, unknown> {
-  return { charged: '0', ...(receipt ? { receipt: readReceipt(receipt) } : {}) };
+/** Next to nothing that goes wrong is charged; the receipt proves it where credits had been held. */
+function moneyOf(result: Extract<CallResult, { kind: 'problem' }>): Record<string, unknown> {
+  const { receipt, chargedMicros = 0n } = result;
+  return { charged: formatCredits(chargedMicros), ...(receipt ? { receipt: readReceipt(receipt) } : {}) };
 }

@@ -1,4 +1,5 @@
 import { isJsonObject, type Json } from '../base/json.ts';
+import { formatCredits } from '../base/money.ts';
 import type { SignedReceipt } from '../audit/receipts.ts';
 import type { Problem } from '../base/problem.ts';
 import type { CallAnswer, CallResult } from '../calls/call.ts';
@@ -12,7 +13,10 @@ export type ToolResult = { members: string; meta: string[] };
 /** How a paid call ended, as a tool result. Refusals are results too: the model is to read them. */
 export function formatCallResult(result: CallResult): ToolResult {
   if (result.kind === 'problem') {
-    const extra = result.receipt ? { call_id: result.receipt.callId } : {};
+    const extra = {
+      charged: formatCredits(result.chargedMicros ?? 0n),
+      ...(result.receipt ? { call_id: result.receipt.callId } : {}),
+    };
     return formatProblem(result.problem, extra, result.content, result.receipt);
   }
   const meta = [`"xyz.sentinel/receipt":${result.receipt.json}`];
@@ -27,7 +31,7 @@ export function formatOutput(output: Json): ToolResult {
 
 export function formatProblem(
   problem: Problem,
-  extra: { call_id?: string } = {},
+  extra: { charged?: string; call_id?: string } = {},
   content: readonly Json[] = [],
   receipt?: SignedReceipt,
 ): ToolResult {

@@ -15,6 +15,7 @@ import { USAGE_INVALID, parseUsage } from './usage.ts';
  * POST) with JSON, and reports usage in the header `X-Sentinel-Usage: 12.5`; or with SSE frames:
  *
  *     event: chunk    data: "text"                      → onChunk(text); other JSON and plain text as they stand
+ *     event: usage    data: {"quantity":3}              → onUsage: what was used up to here, in all
  *     event: done     data: {"output":…,"usage":{"quantity":12.5}}
  *     event: error    data: {"message":"…"}
  *
@@ -27,6 +28,7 @@ export function askHttpAgent(attempt: Attempt, target: Target, post: SignedPost)
     frame(event) {
       if (attempt.isOver()) return;
       if (event.event === 'chunk') request.onChunk?.(chunkText(event.data));
+      else if (event.event === 'usage') hearUsage(event, attempt);
       else if (event.event === 'done') attempt.end(outcomeOfDone(event));
       else if (event.event === 'error') attempt.end(outcomeOfErrorFrame(event));
     },
@@ -53,6 +55,14 @@ function chunkText(data: string): string {
   if (!data.startsWith('"')) return data;
   const parsed = parseJsonText(data);
   return parsed.kind === 'ok' && typeof parsed.value === 'string' ? parsed.value : data;
+}
+
+function hearUsage(event: EventSourceMessage, attempt: Attempt): void {
+  const parsed = parseJsonText(event.data);
+  const frame = parsed.kind === 'ok' ? parsed.value : undefined;
+  const usage = isJsonObject(frame) ? parseUsage(frame['quantity'], frame['unit']) : undefined;
+  if (usage) attempt.request.onUsage?.(usage);
+  else attempt.end(invalid(USAGE_INVALID));
 }
 
 function outcomeOfDone(event: EventSourceMessage): UpstreamOutcome {

@@ -21,6 +21,8 @@ export type UpstreamRequest = {
   signal: AbortSignal;
   /** Hears each chunk as it arrives, in order. Absent when nobody listens. */
   onChunk?: (chunk: string) => void;
+  /** Hears what a metered agent says it has used up to here, the chunks before it included. */
+  onUsage?: (usage: Usage) => void;
 };
 
 /** A content block of an MCP tool result (text, image, audio, resource, resource_link), passed on unchanged. */
