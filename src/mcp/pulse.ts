@@ -13,7 +13,7 @@ export type Timing = {
   tickMs: number;
 };
 
-export const DEFAULT_TIMING: Timing = {
+const DEFAULT_TIMING: Timing = {
   heartbeatMs: 10_000,
   commentMs: 15_000,
   sessionIdleMs: 30 * 60_000,
@@ -29,7 +29,8 @@ export type Pulse = {
   add(onTick: (now: number) => void): () => void;
 };
 
-export function createPulse(clock: Clock, timing: Timing = DEFAULT_TIMING): Pulse {
+export function createPulse(clock: Clock, changes: Partial<Timing> = {}): Pulse {
+  const timing = { ...DEFAULT_TIMING, ...changes };
   const listeners = createCrowd<(now: number) => void>();
   let timer: NodeJS.Timeout | undefined;
 

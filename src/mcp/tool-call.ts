@@ -16,7 +16,7 @@ export type McpDeps = {
   log: Log;
   clock: Clock;
   version: string;
-  timing?: Timing;
+  timing?: Partial<Timing>;
 };
 
 /** One `tools/call`, whichever transport it came over. */

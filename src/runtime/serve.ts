@@ -1,19 +1,16 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { Server as NetServer } from 'node:net';
-import { setTimeout as wait } from 'node:timers/promises';
 import type { Log } from '../base/log.ts';
 import { openDataDirectory, type DataDirectory } from '../db/data-directory.ts';
 import { startEmbeddedPostgres } from '../db/embedded-postgres.ts';
 import { migrate } from '../db/migrate.ts';
-import { LIMITS, type Config } from './config.ts';
+import type { Config } from './config.ts';
 import { startDemo, type Demo } from './demo.ts';
-import { createGateway, type Gateway } from './gateway.ts';
+import { createGateway } from './gateway.ts';
 import { keepOperatorKey, keepSigningKey, keepUrl } from './kept-secrets.ts';
 import { greeting } from './greeting.ts';
-import { createSocket, type Socket } from './socket.ts';
-
-const LOOK_AGAIN_MS = 20;
+import { closeSocket, stopAccepting } from './shutdown.ts';
+import { createSocket } from './socket.ts';
 
 export type Running = {
   url: string;
@@ -44,7 +41,7 @@ export async function serve(config: Config, options: { demo: boolean; log: Log }
     await listen(server, config);
     const localUrl = originOf(server, config.host);
     const publicUrl = config.publicUrl ?? localUrl;
-    started.push(() => closeServer(socket));
+    started.push(() => closeSocket(socket));
 
     let demo: Demo | undefined;
     const gateway = await createGateway({
@@ -64,7 +61,10 @@ export async function serve(config: Config, options: { demo: boolean; log: Log }
     // The gateway stops before the socket, over which running calls still answer, and before the demo's agents,
     // which still work for them.
     started.push(() => demo?.close() ?? Promise.resolve());
-    started.push(() => stopGateway(socket, gateway, config.shutdownGraceMs));
+    started.push(() => {
+      stopAccepting(socket);
+      return gateway.close(config.shutdownGraceMs);
+    });
     await keepOperatorKey(gateway.database.db, directory.path);
     await keepUrl(directory.path, localUrl);
 
@@ -122,21 +122,6 @@ function originOf(server: Server, host: string): string {
   const port = typeof address === 'object' && address ? address.port : 0;
   const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
-}
-
-/** Stops accepting, lets running calls end within the grace period, then lets go of everything. */
-async function stopGateway({ server }: Socket, gateway: Gateway, graceMs: number): Promise<void> {
-  // Not http's own close, which also cuts connections whose answer has been given but is not yet sent.
-  NetServer.prototype.close.call(server);
-  await gateway.close(graceMs);
-}
-
-/** A call that has ended is paid for, so its answer gets a moment to be read; streams nobody ends are cut. */
-async function closeServer({ server, answersUnderWay }: Socket): Promise<void> {
-  const deadline = performance.now() + LIMITS.lastAnswersMs;
-  while (answersUnderWay() > 0 && performance.now() < deadline) await wait(LOOK_AGAIN_MS);
-  server.closeAllConnections();
-  server.close();
 }
 
 function allowedHosts(config: Config, publicUrl: string): string[] {

@@ -2,36 +2,23 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Hono } from 'hono';
-import { createReceipts } from '../../src/audit/receipts.ts';
-import { systemClock } from '../../src/base/clock.ts';
 import { newId } from '../../src/base/ids.ts';
 import { silentLog, type Log } from '../../src/base/log.ts';
 import { parseCredits } from '../../src/base/money.ts';
 import type { CallDeps, EndedCall } from '../../src/calls/deps.ts';
 import { issueKey, type KeyWish } from '../../src/calls/issue-key.ts';
-import { createFreeCalls } from '../../src/calls/free-calls.ts';
-import { createLedgerAccounts } from '../../src/calls/ledger-accounts.ts';
-import { createPriceListings } from '../../src/calls/price-listings.ts';
-import { createCallRecorder } from '../../src/calls/records.ts';
-import { createCallResults } from '../../src/calls/results.ts';
-import { createRunningCalls } from '../../src/calls/running-calls.ts';
 import type { Manifest } from '../../src/catalog/agent.ts';
-import { loadCatalog, type Catalog } from '../../src/catalog/catalog.ts';
+import { type Catalog } from '../../src/catalog/catalog.ts';
 import { publishAgent } from '../../src/catalog/publish.ts';
 import { verifyAgent } from '../../src/catalog/standing.ts';
-import { openDatabase, type Database } from '../../src/db/db.ts';
-import { createMemoryGate } from '../../src/governance/memory-gate.ts';
-import type { HttpEnv } from '../../src/http/deps.ts';
-import { createFrontDoor } from '../../src/http/front-door.ts';
-import { createAuthenticator, type Authenticator } from '../../src/identity/authenticate.ts';
+import { type Database } from '../../src/db/db.ts';
+import { type Authenticator } from '../../src/identity/authenticate.ts';
 import { insertOrganization } from '../../src/identity/organizations.ts';
 import { getBalance, grantCredits, type Balance } from '../../src/ledger/accounts.ts';
-import { createLedger } from '../../src/ledger/ledger.ts';
-import { DEFAULT_TIMING, type Timing } from '../../src/mcp/pulse.ts';
-import { createMcpEndpoint } from '../../src/mcp/routes.ts';
+import type { Timing } from '../../src/mcp/pulse.ts';
+import { createGateway } from '../../src/runtime/gateway.ts';
 import { createSocket } from '../../src/runtime/socket.ts';
-import { createUpstream } from '../../src/upstream/node-upstream.ts';
-import { testKey } from './signing.ts';
+import { testKeyPem } from './signing.ts';
 import { createTestDatabase } from './database.ts';
 
 /** A key to call with, and where its organization's money is. */
@@ -61,46 +48,25 @@ export async function startTestGateway(
 ): Promise<TestGateway> {
   const log = options.log ?? silentLog;
   const testDatabase = await createTestDatabase();
-  const database = openDatabase(testDatabase.url, { log, maxConnections: 6 });
-  const clock = systemClock;
-  const authenticator = createAuthenticator(database.db, () => true);
-  const catalog = await loadCatalog(database.db);
-  const ledger = createLedger(database, log);
-  const upstream = createUpstream({ allowEndpoint: () => true, log });
   const ended: EndedCall[] = [];
-  const deps: CallDeps = {
-    db: database.db,
-    catalog,
-    ledger,
-    accounts: createLedgerAccounts(database.db),
-    prices: createPriceListings(database, clock),
-    freeCalls: createFreeCalls(database.db),
-    gate: createMemoryGate(clock),
-    upstream,
-    recorder: createCallRecorder(database, log),
-    results: createCallResults(database.db, () => true),
-    receipts: createReceipts(database.db, testKey),
-    running: createRunningCalls(),
+  const gateway = await createGateway({
+    databaseUrl: testDatabase.url,
+    redisUrl: undefined,
+    publicUrl: 'http://localhost',
+    isBoundLocally: true,
+    signingKeyPem: testKeyPem,
     feeBasisPoints: 300n,
-    clock,
-    log,
+    allowedHosts: [],
+    allowedOrigins: [],
+    allowEndpoint: () => true,
+    maxConnections: 6,
+    mcpTiming: options.timing,
     onEnded: (call) => ended.push(call),
-  };
-  const publicUrl = 'http://localhost';
-  const mcp = createMcpEndpoint({
-    calls: deps,
-    catalog,
-    authenticator,
-    publicUrl,
     log,
-    clock,
-    version: '0.0.0',
-    timing: { ...DEFAULT_TIMING, ...options.timing },
   });
-  const door = createFrontDoor({ publicUrl, allowedHosts: [], allowedOrigins: [] });
-  const app = new Hono<HttpEnv>().use(door.middleware).route('/', mcp.routes) as unknown as Hono;
+  const { app, deps, catalog, database, authenticator } = gateway;
   const socket = createSocket(log);
-  socket.answerWith({ app, door, mcp });
+  socket.answerWith(gateway);
   const { server } = socket;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -157,11 +123,7 @@ export async function startTestGateway(
     close: async () => {
       server.closeAllConnections();
       server.close();
-      await deps.running.drain(1_000);
-      await deps.recorder.flushed();
-      await ledger.close();
-      await upstream.close();
-      await database.close();
+      await gateway.close(1_000);
       await testDatabase.close();
     },
   };

@@ -1,8 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createReceipts } from '../../src/audit/receipts.ts';
-import { systemClock } from '../../src/base/clock.ts';
 import { newId } from '../../src/base/ids.ts';
 import { invariant } from '../../src/base/invariant.ts';
 import type { Json } from '../../src/base/json.ts';
@@ -11,27 +9,22 @@ import { parseCredits } from '../../src/base/money.ts';
 import type { CallResult, PaidCallRequest } from '../../src/calls/call.ts';
 import type { CallDeps } from '../../src/calls/deps.ts';
 import { issueKey, type KeyWish } from '../../src/calls/issue-key.ts';
-import { createFreeCalls } from '../../src/calls/free-calls.ts';
-import { createLedgerAccounts } from '../../src/calls/ledger-accounts.ts';
 import { handlePaidCall } from '../../src/calls/paid-call.ts';
-import { createPriceListings } from '../../src/calls/price-listings.ts';
-import { createCallRecorder, findCall, type CallView } from '../../src/calls/records.ts';
+import { findCall, type CallView } from '../../src/calls/records.ts';
 import { createCallResults } from '../../src/calls/results.ts';
-import { createRunningCalls } from '../../src/calls/running-calls.ts';
 import { DEFAULT_FILTERS } from '../../src/catalog/agent.ts';
 import { loadCatalog, type Catalog } from '../../src/catalog/catalog.ts';
 import { publishAgent } from '../../src/catalog/publish.ts';
 import { verifyAgent } from '../../src/catalog/standing.ts';
 import { openDatabase, type Database } from '../../src/db/db.ts';
-import { createMemoryGate } from '../../src/governance/memory-gate.ts';
 import { createAuthenticator } from '../../src/identity/authenticate.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import { insertOrganization } from '../../src/identity/organizations.ts';
 import { findAccount, grantCredits } from '../../src/ledger/accounts.ts';
-import { createLedger } from '../../src/ledger/ledger.ts';
-import { createUpstream } from '../../src/upstream/node-upstream.ts';
 import { createTestDatabase } from './database.ts';
-import { testKey } from './signing.ts';
+import { testKeyPem } from './signing.ts';
+import { assembleCalls } from '../../src/runtime/assemble.ts';
+import { openNodeParts } from '../../src/runtime/parts-node.ts';
 
 /** One request that reached the seller and waits for what the test says. */
 export type Visit = {
@@ -83,27 +76,25 @@ export async function openWorld(): Promise<World> {
   let published = 0;
 
   async function openProcess(changes: Partial<CallDeps> = {}): Promise<Process> {
-    const own = openDatabase(testDatabase.url, { log: silentLog, maxConnections: 8 });
-    const upstream = createUpstream({ allowEndpoint: () => true, log: silentLog });
-    const ledger = createLedger(own, silentLog);
+    const parts = openNodeParts({
+      databaseUrl: testDatabase.url,
+      signingKeyPem: testKeyPem,
+      allowEndpoint: () => true,
+      maxConnections: 8,
+      log: silentLog,
+    });
+    const { database: own, ledger, upstream } = parts;
     const catalog = await loadCatalog(own.db);
-    const opened: Process = {
-      db: own.db,
-      database: own,
-      ledger,
-      accounts: createLedgerAccounts(own.db),
-      prices: createPriceListings(own, systemClock),
-      freeCalls: createFreeCalls(own.db),
-      gate: createMemoryGate(systemClock),
-      upstream,
-      recorder: createCallRecorder(own, silentLog),
+    const deps = assembleCalls(parts, {
+      catalog,
       results: createCallResults(own.db, () => true),
-      receipts: createReceipts(own.db, testKey),
-      running: createRunningCalls(),
       feeBasisPoints: 300n,
-      clock: systemClock,
       log: silentLog,
       onEnded: () => {},
+    });
+    const opened: Process = {
+      ...deps,
+      database: own,
       ...changes,
       catalog,
       close: async () => {
