@@ -28,7 +28,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   calls: ['base', 'db', 'identity', 'catalog', 'ledger', 'governance', 'audit', 'upstream'],
   jobs: ['base', 'db', ...DOMAIN, 'calls'],
   mcp: ['base', 'db', ...DOMAIN, 'calls'],
-  http: ['base', 'db', ...DOMAIN, 'calls'],
+  // It mounts the MCP endpoint, which knows no server.
+  http: ['base', 'db', ...DOMAIN, 'calls', 'mcp'],
   client: ['base'],
   cli: ['base', 'client'],
   proxy: ['base', 'client'],

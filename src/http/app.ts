@@ -17,6 +17,7 @@ import { earningsRoutes } from './earnings.ts';
 import { invokeRoutes } from './invoke.ts';
 import { keyRoutes } from './keys.ts';
 import { loadRoutes } from './loads.ts';
+import { mcpRoutes } from './mcp-routes.ts';
 import { answerMissing } from './missing.ts';
 import { serveOpenApi } from './openapi.ts';
 import { organizationRoutes } from './organizations.ts';
@@ -58,7 +59,7 @@ export function createApp(deps: HttpDeps): Hono {
   app.use('/v1/webhooks/*', bounded);
 
   // The busiest first: the order costs nothing to read and a little to match.
-  app.route('/', deps.mcp);
+  app.route('/', mcpRoutes(deps.mcp));
   app.route('/', agentRoutes(deps));
   app.route('/', invokeRoutes(deps));
   app.route('/', publishingRoutes(deps));

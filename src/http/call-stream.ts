@@ -1,10 +1,11 @@
 import type { Context } from 'hono';
-import { streamSSE, type SSEStreamingApi } from 'hono/streaming';
+import { EVENT_STREAM_HEADERS, openEventStream, type EventStream } from '../base/event-stream.ts';
 import { unreachable } from '../base/invariant.ts';
-import type { CallResult } from '../calls/call.ts';
+import type { CallResult, PaidCallRequest } from '../calls/call.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import { answerCall, formatAnswer, formatRefusal } from './call-answer.ts';
 import type { HttpEnv } from './deps.ts';
+import { bodyOf } from './event-body.ts';
 
 /** When a silent stream shows a sign of life. */
 export type StreamTiming = { openAfterMs: number; heartbeatMs: number };
@@ -16,71 +17,61 @@ const TIMING: StreamTiming = {
   heartbeatMs: 15_000,
 };
 
-type Listener = (chunk: string) => void;
+/** What a streamed call hears of its reader. */
+type Reader = Required<Pick<PaidCallRequest, 'signal' | 'onChunk'>>;
 
 /**
  * Answers with server-sent events. The stream opens at the first chunk, or when the call has run for a
- * moment: until then the call may still be refused with an HTTP status of its own.
+ * moment: until then the call may still be refused with an HTTP status of its own. A reader who hangs up, or does
+ * not read, is one who leaves the call.
  */
 export async function streamCall(
   c: Context<HttpEnv>,
-  run: (onChunk: Listener) => Promise<CallResult>,
+  run: (reader: Reader) => Promise<CallResult>,
   timing: StreamTiming = TIMING,
 ): Promise<Response> {
-  const early: string[] = [];
-  let listener: Listener = (chunk) => void early.push(chunk);
-  let opened: () => void = () => {};
-  const open = new Promise<'open'>((resolve) => {
-    opened = () => resolve('open');
-  });
-  const timer = setTimeout(opened, timing.openAfterMs);
-  const result = run((chunk) => {
-    listener(chunk);
-    opened();
-  });
+  const gone = new AbortController();
+  const leave = (): void => gone.abort();
+  const hangUp = c.req.raw.signal;
+  if (hangUp.aborted) leave();
+  else hangUp.addEventListener('abort', leave, { once: true });
+  const stream = openEventStream(leave);
+  const { promise: isOpen, resolve: open } = Promise.withResolvers<'open'>();
+  const timer = setTimeout(() => open('open'), timing.openAfterMs);
 
-  const first = await Promise.race([result, open]).finally(() => clearTimeout(timer));
-  if (first !== 'open' && first.kind === 'problem' && early.length === 0) return answerCall(c, first);
+  const result = run({
+    signal: gone.signal,
+    onChunk: (chunk) => {
+      stream.send('chunk', JSON.stringify({ chunk }));
+      open('open');
+    },
+  });
+  const first = await Promise.race([isOpen, result]).finally(() => clearTimeout(timer));
+  if (first !== 'open' && first.kind === 'problem') return answerCall(c, first);
 
-  // Proxies that buffer would turn a stream into one late answer.
-  c.header('x-accel-buffering', 'no');
-  const response = streamSSE(c, async (stream) => {
-    const send = inOrder(stream);
-    listener = (chunk) => void send('chunk', { chunk });
-    for (const chunk of early.splice(0)) listener(chunk);
-    const heartbeat = setInterval(() => void stream.write(': still working\n\n'), timing.heartbeatMs);
-    try {
-      await sendEnd(send, await result.catch(failed), c.get('requestId'));
-    } finally {
+  const heartbeat = setInterval(stream.comment, timing.heartbeatMs);
+  void result
+    .catch(failed)
+    .then((ended) => sendEnd(stream, ended, c.get('requestId')))
+    .finally(() => {
       clearInterval(heartbeat);
-    }
-  });
-  // Hono names both; whether the connection is kept is between the client and the server beneath us.
-  response.headers.delete('connection');
-  response.headers.delete('transfer-encoding');
-  return response;
+      hangUp.removeEventListener('abort', leave);
+    });
+  return c.body(bodyOf(stream), 200, EVENT_STREAM_HEADERS);
 }
 
-type Send = (event: string, data: unknown) => Promise<void>;
-
-/** Each event is written when the one before it is: a slow reader slows the stream, it does not mix it up. */
-function inOrder(stream: SSEStreamingApi): Send {
-  let written = Promise.resolve();
-  return (event, data) => {
-    written = written.then(() => stream.writeSSE({ event, data: JSON.stringify(data) }));
-    return written;
-  };
-}
-
-function sendEnd(send: Send, result: CallResult, requestId: string): Promise<void> {
+function sendEnd(stream: EventStream, result: CallResult, requestId: string): void {
   switch (result.kind) {
     case 'answer':
-      return send('done', formatAnswer(result));
+      stream.send('done', JSON.stringify(formatAnswer(result)));
+      break;
     case 'problem':
-      return send('error', formatRefusal(result, requestId));
+      stream.send('error', JSON.stringify(formatRefusal(result, requestId)));
+      break;
     default:
-      return unreachable(result);
+      unreachable(result);
   }
+  stream.end();
 }
 
 function failed(error: unknown): CallResult {

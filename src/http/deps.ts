@@ -1,4 +1,3 @@
-import type { Hono } from 'hono';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { BillingDeps } from '../billing/deps.ts';
@@ -9,6 +8,7 @@ import type { CheckEndpoint } from '../catalog/publish.ts';
 import type { Database } from '../db/db.ts';
 import type { Authenticator } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
+import type { McpEndpoint } from '../mcp/endpoint.ts';
 import type { WebhookDeps } from '../webhooks/deps.ts';
 import type { Admission } from './admission.ts';
 import type { FrontDoor } from './front-door.ts';
@@ -38,8 +38,7 @@ export type HttpDeps = {
   log: Log;
   clock: Clock;
   metrics: Metrics;
-  /** Mounted as it is: the MCP endpoint speaks another protocol over the same socket. */
-  mcp: Hono;
+  mcp: McpEndpoint;
 };
 
 /** What every handler can ask the context for; `caller` only behind `signedIn`. */
@@ -47,8 +46,8 @@ export type HttpEnv = {
   Variables: {
     requestId: string;
     caller: Caller;
-    /** The headers every plain answer has, for whoever makes its answer with them and says so by `isDressed`. */
-    plainHeaders?: Record<string, string>;
-    isDressed?: boolean;
+    /** The headers every answer has; a route that makes its answer with them sets `hasDefaultHeaders`. */
+    defaultHeaders?: Record<string, string>;
+    hasDefaultHeaders?: boolean;
   };
 };

@@ -56,7 +56,7 @@ export function createFrontDoor(rules: Parameters<typeof createAllowedCallers>[0
     letIn: (asked) => {
       if (refusalOf(asked, allowed)) return undefined;
       const requestId = requestIdOf(asked.requestId);
-      return { requestId, headers: plainHeaders(requestId, asked.origin) };
+      return { requestId, headers: defaultHeaders(requestId, asked.origin) };
     },
   };
 }
@@ -72,11 +72,11 @@ async function passThrough(c: Context<HttpEnv>, next: Next, allowed: AllowedCall
   else {
     // The busiest answers are made with these headers from the start, because adding them to an answer
     // that is there already costs several times as much.
-    c.set('plainHeaders', plainHeaders(requestId, origin));
+    c.set('defaultHeaders', defaultHeaders(requestId, origin));
     await next();
   }
 
-  if (c.get('isDressed') === true) return;
+  if (c.get('hasDefaultHeaders') === true) return;
   const { headers } = c.res;
   // What a key may see is for that key alone; whoever may be cached says so.
   for (const [name, value] of Object.entries(PLAIN_HEADERS)) {
@@ -89,7 +89,7 @@ async function passThrough(c: Context<HttpEnv>, next: Next, allowed: AllowedCall
   for (const [name, value] of Object.entries(pageHeaders(origin))) headers.set(name, value);
 }
 
-function plainHeaders(requestId: string, origin: string | undefined): Record<string, string> {
+function defaultHeaders(requestId: string, origin: string | undefined): Record<string, string> {
   const plain = { ...PLAIN_HEADERS, 'x-request-id': requestId };
   return origin === undefined ? plain : { ...plain, vary: 'Origin', ...pageHeaders(origin) };
 }

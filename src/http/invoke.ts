@@ -75,7 +75,7 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     };
     const answer =
       body.stream === true
-        ? await streamCall(c, (onChunk) => runCall({ ...request, onChunk }, c.get('caller'), deps))
+        ? await streamCall(c, (reader) => runCall({ ...request, ...reader }, c.get('caller'), deps))
         : answerCall(c, await runCall(request, c.get('caller'), deps));
     // Built by hand because a refusal may carry a receipt; the definition above describes both.
     return answer as never;

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { openEventStream, type EventStream } from './event-stream.ts';
+import { openEventStream, type EventStream } from '../base/event-stream.ts';
 import type { Answer, TextAnswer } from './exchange.ts';
 import type { RequestId } from './parse-request.ts';
 import { createProgress } from './progress.ts';
@@ -39,7 +39,7 @@ export function answerAsItComes(
     if (!form.json) open();
     const progress =
       form.sse && progressToken !== undefined
-        ? createProgress(progressToken, pulse, (notification) => open().send(notification))
+        ? createProgress(progressToken, pulse, (notification) => open().send('message', notification))
         : undefined;
     const stop = progress?.stop ?? (form.sse ? keepAwake(pulse, () => open().comment()) : undefined);
 
@@ -52,7 +52,7 @@ export function answerAsItComes(
       // The 1.x client forgets who listens for progress as soon as it reads the result: in one read with it,
       // the last chunk would be lost.
       if (progress?.hasTold()) await nextTurn();
-      stream.send(answer.text);
+      stream.send('message', answer.text);
       stream.end();
     }
 

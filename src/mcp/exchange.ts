@@ -1,4 +1,4 @@
-import type { EventStream } from './event-stream.ts';
+import type { EventStream } from '../base/event-stream.ts';
 
 /** One HTTP request to the endpoint, whichever server it came through. */
 export type Exchange = {

@@ -21,12 +21,12 @@ export async function guard(exchange: Exchange, handle: Handler, parts: McpParts
 export function answerThrown(
   error: unknown,
   exchange: Exchange,
-  { deps }: McpParts,
+  { deps, options: { challenge } }: McpParts,
   id: RequestId | null = null,
 ): TextAnswer {
-  if (error instanceof Problem) return refuseProblem(error, id);
+  if (error instanceof Problem) return refuseProblem(error, challenge, id);
   if (exchange.isGone()) return answerEmpty(499);
   deps.log('error', 'an MCP request failed', { request: exchange.requestId, error: traceOf(error) });
   const problem = problemOfThrown(error);
-  return problem.code === 'UNAVAILABLE' ? refuseProblem(problem, id) : refuseWithoutReason(id);
+  return problem.code === 'UNAVAILABLE' ? refuseProblem(problem, challenge, id) : refuseWithoutReason(id);
 }

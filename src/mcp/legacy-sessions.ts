@@ -2,7 +2,7 @@ import { newSecret } from '../base/ids.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { View } from './connection.ts';
 import { keepAwake } from './answer-as-it-comes.ts';
-import { openEventStream, type EventStream } from './event-stream.ts';
+import { openEventStream, type EventStream } from '../base/event-stream.ts';
 import type { ListChanges } from './list-changes.ts';
 import type { Pulse } from './pulse.ts';
 import { TOOLS_CHANGED } from './rpc-text.ts';
@@ -50,7 +50,7 @@ export function createLegacySessions(endpoint: string, changes: ListChanges, pul
       };
       const stream = openEventStream(close);
       let usedAt = pulse.now();
-      const stopListening = changes.onChange(() => stream.send(TOOLS_CHANGED));
+      const stopListening = changes.onChange(() => stream.send('message', TOOLS_CHANGED));
       const stopTicking = pulse.add((now) => {
         if (now - usedAt < pulse.timing.sessionIdleMs || session.running > 0) return;
         stream.end();
@@ -69,7 +69,7 @@ export function createLegacySessions(endpoint: string, changes: ListChanges, pul
         },
       };
       sessions.set(id, session);
-      stream.sendEvent('endpoint', `${endpoint}?sessionId=${id}`);
+      stream.send('endpoint', `${endpoint}?sessionId=${id}`);
       return session;
     },
     find(id, caller) {

@@ -67,7 +67,7 @@ export async function postToSession(exchange: Exchange, parts: McpParts): Promis
       )
     : answerBySdk(message, parts);
   answer
-    .then((text) => session.stream.send(text))
+    .then((text) => session.stream.send('message', text))
     .catch((error: unknown) =>
       parts.deps.log('error', 'a message of an old session failed', { error: String(error) }),
     )
@@ -101,7 +101,10 @@ async function answerHot(
   else session.signal.addEventListener('abort', cancel, { once: true });
   const landed = inFlight.add(session.id, request.id, abort);
   const token = progressTokenOf(request);
-  const progress = token === undefined ? undefined : createProgress(token, pulse, session.stream.send);
+  const progress =
+    token === undefined
+      ? undefined
+      : createProgress(token, pulse, (text) => session.stream.send('message', text));
   try {
     const answer = await hotPath.answer(request, connection, {
       era: 'legacy',

@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import { keepAwake } from './answer-as-it-comes.ts';
-import { openEventStream, type EventStream } from './event-stream.ts';
+import { openEventStream, type EventStream } from '../base/event-stream.ts';
 import type { Pulse } from './pulse.ts';
 import { TOOLS_CHANGED } from './rpc-text.ts';
 
@@ -66,7 +66,7 @@ export function createListChanges(catalog: Catalog, pulse: Pulse): ListChanges {
         stopListening();
         stopTicking();
       });
-      const stopListening = onChange(() => stream.send(TOOLS_CHANGED));
+      const stopListening = onChange(() => stream.send('message', TOOLS_CHANGED));
       const stopTicking = keepAwake(pulse, stream.comment);
       // The first byte tells proxies, and the client, that the stream is open.
       stream.comment();

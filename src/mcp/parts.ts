@@ -1,4 +1,5 @@
 import { createViews, type Connection, type View } from './connection.ts';
+import type { Caller } from '../identity/caller.ts';
 import type { Exchange } from './exchange.ts';
 import { createHotPath, type HotPath } from './hot-path.ts';
 import { createInFlight, type InFlight } from './in-flight.ts';
@@ -12,6 +13,7 @@ import { createToolList } from './tool-list.ts';
 /** What the routes share, built once for one endpoint. */
 export type McpParts = {
   deps: McpDeps;
+  options: EndpointOptions;
   viewOf: (url: string) => View;
   hotPath: HotPath;
   sdkPath: SdkPath;
@@ -21,15 +23,26 @@ export type McpParts = {
   sessions: LegacySessions;
 };
 
-export function createParts(deps: McpDeps): McpParts {
+/** What one endpoint differs in from another. */
+export type EndpointOptions = {
+  /** Where it is: `/mcp`. */
+  prefix: string;
+  /** Who is asking. Throws Problem. */
+  authenticate(exchange: Exchange): Promise<Caller>;
+  /** What `WWW-Authenticate` says to somebody who is not let in. */
+  challenge: string;
+};
+
+export function createParts(deps: McpDeps, options: EndpointOptions): McpParts {
   const pulse = createPulse(deps.clock, deps.timing);
   const hotPath = createHotPath(createToolList(deps.catalog), deps);
   const sdkPath = createSdkPath(hotPath, deps);
   const changes = createListChanges(deps.catalog, pulse);
   changes.onChange(() => sdkPath.toolsChanged());
-  const messages = `${new URL(deps.publicUrl).pathname.replace(/\/$/, '')}/mcp/messages`;
+  const messages = `${new URL(deps.publicUrl).pathname.replace(/\/$/, '')}${options.prefix}/messages`;
   return {
     deps,
+    options,
     viewOf: createViews(),
     hotPath,
     sdkPath,
@@ -41,12 +54,8 @@ export function createParts(deps: McpDeps): McpParts {
 }
 
 /** Reads who is asking and what its URL lets it see. Throws Problem. */
-export async function connect(exchange: Exchange, { deps, viewOf }: McpParts): Promise<Connection> {
+export async function connect(exchange: Exchange, { options, viewOf }: McpParts): Promise<Connection> {
   // The URL first: someone who put the key there has none in the headers and is to be told why.
   const view = viewOf(exchange.target);
-  const caller = await deps.authenticator.authenticate({
-    authorization: exchange.header('authorization'),
-    apiKey: exchange.header('x-api-key'),
-  });
-  return { caller, view };
+  return { caller: await options.authenticate(exchange), view };
 }

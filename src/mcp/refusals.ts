@@ -18,7 +18,7 @@ export function refuseMessage({ code, message, id }: MessageFault): TextAnswer {
 }
 
 /** A refusal of the connection itself: its key, or the filters in its URL. */
-export function refuseProblem(problem: Problem, id: RequestId | null = null): TextAnswer {
+export function refuseProblem(problem: Problem, challenge: string, id: RequestId | null = null): TextAnswer {
   const { code, status } = problem;
   const isFilterFault = code === 'INVALID_INPUT';
   const error = {
@@ -26,8 +26,8 @@ export function refuseProblem(problem: Problem, id: RequestId | null = null): Te
     message: isFilterFault ? explainFilterFault(problem) : problem.message,
     data: { code, ...problem.extras },
   };
-  // No `resource_metadata`: hosts that find OAuth metadata ignore the key their user configured.
-  const headers = code === 'UNAUTHENTICATED' ? { ...JSON_HEADERS, ...CHALLENGE } : JSON_HEADERS;
+  const headers =
+    code === 'UNAUTHENTICATED' ? { ...JSON_HEADERS, 'www-authenticate': challenge } : JSON_HEADERS;
   return answerText(formatError(id, error), status, headers);
 }
 
@@ -35,5 +35,3 @@ export function refuseProblem(problem: Problem, id: RequestId | null = null): Te
 export function refuseWithoutReason(id: RequestId | null): TextAnswer {
   return answerText(formatError(id, { code: INTERNAL_ERROR, message: 'Internal error.' }), 500);
 }
-
-const CHALLENGE = { 'www-authenticate': 'Bearer realm="sentinel"' };

@@ -1,4 +1,4 @@
-import { openEventStream, type EventStream } from './event-stream.ts';
+import { openEventStream, type EventStream } from '../base/event-stream.ts';
 
 /** The body of an answer the SDK goes on writing. */
 export function eventsOf({ headers, body }: Response): ReadableStream<Uint8Array> | undefined {

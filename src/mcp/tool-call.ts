@@ -3,7 +3,6 @@ import { isJsonObject, type JsonObject } from '../base/json.ts';
 import type { Log } from '../base/log.ts';
 import type { CallDeps } from '../calls/deps.ts';
 import type { Catalog } from '../catalog/catalog.ts';
-import type { Authenticator } from '../identity/authenticate.ts';
 import type { Timing } from './pulse.ts';
 import type { TermHeaders } from './purchase-terms.ts';
 
@@ -11,7 +10,6 @@ import type { TermHeaders } from './purchase-terms.ts';
 export type McpDeps = {
   calls: CallDeps;
   catalog: Catalog;
-  authenticator: Authenticator;
   publicUrl: string;
   log: Log;
   clock: Clock;

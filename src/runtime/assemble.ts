@@ -26,7 +26,7 @@ import { createAuthenticator, type Authenticator } from '../identity/authenticat
 import type { Schedule } from '../jobs/jobs.ts';
 import { createSchedule } from '../jobs/schedule.ts';
 import type { Timing } from '../mcp/pulse.ts';
-import { createMcpEndpoint, type McpEndpoint } from '../mcp/routes.ts';
+import { createMcpEndpoint, type McpEndpoint } from '../mcp/endpoint.ts';
 import { checkEndpointUrl } from '../upstream/address-guard.ts';
 import { openWebhooks, type Webhooks } from '../webhooks/deps.ts';
 import type { Parts } from './parts-node.ts';
@@ -143,7 +143,16 @@ export async function assemble(parts: Parts, options: AssembleOptions): Promise<
     version: VERSION,
   };
   const door = createFrontDoor(options);
-  const mcp = createMcpEndpoint({ ...shared, ...(options.mcpTiming ? { timing: options.mcpTiming } : {}) });
+  const mcp = createMcpEndpoint(
+    { ...shared, ...(options.mcpTiming ? { timing: options.mcpTiming } : {}) },
+    {
+      prefix: '/mcp',
+      authenticate: ({ header }) =>
+        authenticator.authenticate({ authorization: header('authorization'), apiKey: header('x-api-key') }),
+      // No `resource_metadata`: hosts that find OAuth metadata ignore the key their user configured.
+      challenge: 'Bearer realm="sentinel"',
+    },
+  );
   const app = createApp({
     ...shared,
     door,
@@ -157,7 +166,7 @@ export async function assemble(parts: Parts, options: AssembleOptions): Promise<
     checkEndpoint: (url) => endpointFault(url, options.allowEndpoint),
     isFeedLive,
     isBoundLocally: options.isBoundLocally,
-    mcp: mcp.routes,
+    mcp,
   });
   const schedule = createSchedule({
     calls: deps,

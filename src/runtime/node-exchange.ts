@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { EVENT_STREAM_HEADERS, type EventStream } from '../mcp/event-stream.ts';
+import { EVENT_STREAM_HEADERS, type EventStream } from '../base/event-stream.ts';
 import type { Answer, Exchange } from '../mcp/exchange.ts';
 import { discardRest, readIncoming } from './incoming-body.ts';
 

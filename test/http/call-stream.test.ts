@@ -25,9 +25,9 @@ test(
     let text = '';
     for await (const part of (response.body ?? []) as AsyncIterable<Uint8Array>) {
       text += Buffer.from(part).toString();
-      if (text.split(': still working\n\n').length === 4) call.resolve(REFUSED);
+      if (text.split(': \n\n').length === 4) call.resolve(REFUSED);
     }
-    assert.match(text, /: still working\n\nevent: error\ndata: \{.*"code":"TIMEOUT".*\}\n\n$/);
+    assert.match(text, /: \n\nevent: error\ndata: \{.*"code":"TIMEOUT".*\}\n\n$/);
   },
 );
 
@@ -49,3 +49,39 @@ test(
     assert.ok(!text.includes('secret'));
   },
 );
+
+test('a reader who does not read its chunks is cut off, and has left the call', async () => {
+  const app = new Hono<HttpEnv>();
+  const call = Promise.withResolvers<CallResult>();
+  let unread = 0;
+  app.get('/', (c) =>
+    streamCall(c, ({ onChunk, signal }) => {
+      while (!signal.aborted && unread < 10_000_000) {
+        onChunk('x'.repeat(1_000));
+        unread += 1_000;
+      }
+      return call.promise;
+    }),
+  );
+  const response = await app.request('/');
+  assert.ok(unread > 900_000 && unread < 1_200_000, `${unread} bytes are kept for it`);
+  await assert.rejects(response.text());
+  call.resolve(REFUSED);
+});
+
+test('a reader who hangs up has left the call', async () => {
+  const app = new Hono<HttpEnv>();
+  const call = Promise.withResolvers<CallResult>();
+  const left = Promise.withResolvers<void>();
+  app.get('/', (c) =>
+    streamCall(c, ({ onChunk, signal }) => {
+      signal.addEventListener('abort', () => left.resolve());
+      onChunk('the first');
+      return call.promise;
+    }),
+  );
+  const response = await app.request('/');
+  await response.body?.cancel();
+  await left.promise;
+  call.resolve(REFUSED);
+});

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Hono } from 'hono';
+import type { Hono } from 'hono';
 import { newId } from '../../src/base/ids.ts';
 import { silentLog, type Log } from '../../src/base/log.ts';
 import { parseCredits } from '../../src/base/money.ts';

@@ -1,8 +1,7 @@
 /** Server-sent events on their way to one client. Sending on a stream that has ended does nothing. */
 export type EventStream = {
-  /** Sends one JSON-RPC message. */
-  send: (message: string) => void;
-  sendEvent: (event: string, data: string) => void;
+  /** Sends an event; its data is one line. */
+  send: (event: string, data: string) => void;
   /** Passes on what is written as events already. */
   pass: (events: string) => void;
   comment: () => void;
@@ -83,8 +82,7 @@ export function openEventStream(onGone: () => void): EventStream {
   }
 
   return {
-    send: (message) => write(`event: message\ndata: ${message}\n\n`),
-    sendEvent: (event, data) => write(`event: ${event}\ndata: ${data}\n\n`),
+    send: (event, data) => write(`event: ${event}\ndata: ${data}\n\n`),
     pass: write,
     comment: () => write(': \n\n'),
     end: () => {
