@@ -167,7 +167,6 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     db: database.db,
     stripe: options.stripe && openStripe(options.stripe),
     publicUrl: options.publicUrl,
-    clock,
     log,
   };
 
