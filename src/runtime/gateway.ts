@@ -2,7 +2,6 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Hono } from 'hono';
 import { createReceipts } from '../audit/receipts.ts';
 import { listSigningKeys, registerSigningKey } from '../audit/signing-keys.ts';
-import { systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { BillingDeps } from '../billing/deps.ts';
 import { comparePayouts } from '../billing/compare-payouts.ts';
@@ -18,6 +17,8 @@ import { createRunningCalls } from '../calls/running-calls.ts';
 import type { CallDeps } from '../calls/deps.ts';
 import { loadCatalog, type Catalog } from '../catalog/catalog.ts';
 import { openDatabase, type Database } from '../db/db.ts';
+import { readDatabaseClock } from '../db/database-clock.ts';
+import { watchDatabaseClock } from '../db/watch-database-clock.ts';
 import { listenForChanges, type Change, type ChangeFeed } from '../db/listen.ts';
 import { createMemoryGate } from '../governance/memory-gate.ts';
 import { createRedisGate } from '../governance/redis-gate.ts';
@@ -85,9 +86,9 @@ export type Gateway = {
 /** Builds a gateway on a migrated database. */
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const { log } = options;
-  const clock = systemClock;
   letCallsDieYoung();
   const database = openDatabase(options.databaseUrl, { log, maxConnections: LIMITS.databaseConnections });
+  const clock = await watchDatabaseClock(database, { log });
   const metrics = createMetrics();
   const local = createMemoryGate(clock);
   const gate = options.redisUrl
@@ -107,7 +108,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const sign = createSigner(signingKey.privateKey);
   const upstream = createUpstream({
     allowEndpoint: options.allowEndpoint,
-    signer: createRequestSigner({ keyId: signingKey.keyId, sign }),
+    signer: createRequestSigner({ keyId: signingKey.keyId, sign, clock }),
     log,
   });
 
@@ -179,7 +180,10 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         : { what: 'Stripe', compare: undefined },
       { what: 'payout', compare: () => comparePayouts(billing) },
     ];
-    const found = await reconcile({ db: database.db, now: new Date(clock.now()), outside, log }, limit);
+    const found = await reconcile(
+      { db: database.db, now: await readDatabaseClock(database.db), outside, log },
+      limit,
+    );
     metrics.onReconciled(found.count);
     return found;
   };
@@ -224,7 +228,6 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
           webhooks,
           proofs: {
             db: database.db,
-            clock,
             issuer: options.publicUrl,
             key: { keyId: signingKey.keyId, sign },
           },
@@ -257,6 +260,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       await webhooks.close();
       await ledger.close();
       await deps.recorder.flushed();
+      clock.close();
       await Promise.allSettled([upstream.close(), gate.close(), feed?.close()]);
       await database.close();
     },
