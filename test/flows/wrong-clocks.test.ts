@@ -104,10 +104,12 @@ for (const { what, aheadMs, found } of WRONG) {
 }
 
 test('what was sold at all of them becomes payable when its week is over, once, and disputes wait for their sellers', async () => {
-  const amounts = async () =>
-    ask({ url: right.url, key: sellerKey.key }, 'GET', '/v1/billing/earnings') as Promise<
-      Record<'available' | 'pending', string>
-    >;
+  const amounts = () =>
+    ask<Record<'available' | 'pending', string>>(
+      { url: right.url, key: sellerKey.key },
+      'GET',
+      '/v1/billing/earnings',
+    );
   const sold = await call(right.url, 'rest', { key: buyer.key, agentId, text: 'undisputed' });
   assert.equal(sold.kind, 'answer');
   assert.equal((await amounts()).available, '0');
@@ -120,7 +122,8 @@ test('what was sold at all of them becomes payable when its week is over, once, 
   } finally {
     await connection.close();
   }
-  assert.deepEqual(await amounts().then(({ available, pending }) => [available, pending]), ['4.85', '0']);
+  const { available, pending } = await amounts();
+  assert.deepEqual([available, pending], ['4.85', '0']);
   const { items } = await ask<{ items: { status: string }[] }>(
     { url: right.url, key: sellerKey.key },
     'GET',
