@@ -39,6 +39,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 /** The one door upwards: the command's entry starts the runtime, and only when a command asks for it. */
 const ALLOWED_EDGES = new Set(['cli/sentinel.ts -> runtime']);
 const MONEY_ROOMS = ['ledger', 'billing', 'calls'];
+/** Processes have clocks of their own, and money and work are everybody's. */
+const ROOMS_WITHOUT_CLOCK = ['ledger', 'billing', 'audit', 'webhooks', 'identity'];
 const LONGEST_FILE_LINES = 400;
 
 const files = globSync('**/*.{ts,tsx}', { cwd: SOURCE })
@@ -109,6 +111,14 @@ test('no floats near money', () => {
           floats.test(line) && !/Ms\b/.test(line) ? [`${file}:${index + 1} ${line.trim()}`] : [],
         ),
     );
+  assert.deepEqual(wrong, []);
+});
+
+test('what is due goes by the clock of the database, never by that of a process', () => {
+  const clocks = /\bDate\.now\(|\bnew Date\(\)|\bclock\.now\(/;
+  const wrong = files
+    .filter(({ room, text }) => ROOMS_WITHOUT_CLOCK.includes(room) && clocks.test(text))
+    .map(({ file }) => file);
   assert.deepEqual(wrong, []);
 });
 

@@ -1,10 +1,10 @@
 import { and, desc, eq, sql } from 'drizzle-orm';
 import { canonicalJson } from '../base/canonical-json.ts';
-import type { Clock } from '../base/clock.ts';
 import { buildTree, HASH_BYTES, hashLeaf, rootOf, siblingsOf } from '../base/hash-tree.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits, type Currency } from '../base/money.ts';
 import { bigintArray, intArray, textArray } from '../db/binary-array.ts';
+import { readDatabaseClock } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { sumLedger, type KindTotal, type LedgerTotals } from '../ledger/totals.ts';
 import { createJwsSigner, type JwsKey } from './compact-jws.ts';
@@ -66,7 +66,7 @@ export function leafOf(chain: {
   return `${chain.organizationId}|${chain.currency}|${chain.seq}|${chain.head}`;
 }
 
-export type ProofDeps = { db: Db; clock: Clock; issuer: string; key: JwsKey };
+export type ProofDeps = { db: Db; issuer: string; key: JwsKey };
 
 const DAY_MS = 24 * 60 * 60_000;
 
@@ -74,8 +74,9 @@ const DAY_MS = 24 * 60 * 60_000;
  * Makes the proof of a day that has ended, by default yesterday; false when there is one. Everything in it
  * is read from one snapshot. Of two processes at once, one files its proof and the other's is dropped.
  */
-export async function publishProof(deps: ProofDeps, day = yesterday(deps.clock)): Promise<boolean> {
-  const takenAt = new Date(deps.clock.now());
+export async function publishProof(deps: ProofDeps, wanted?: string): Promise<boolean> {
+  const takenAt = await readDatabaseClock(deps.db);
+  const day = wanted ?? dayBefore(takenAt);
   invariant(takenAt.getTime() >= Date.parse(`${day}T00:00:00Z`) + DAY_MS, `${day} has ended`);
   if (await hasProof(deps.db, day)) return false;
 
@@ -211,6 +212,6 @@ function sumOf(kinds: readonly KindTotal[], currency: Currency): bigint {
   );
 }
 
-function yesterday(clock: Clock): string {
-  return new Date(clock.now() - DAY_MS).toISOString().slice(0, 10);
+function dayBefore(moment: Date): string {
+  return new Date(moment.getTime() - DAY_MS).toISOString().slice(0, 10);
 }

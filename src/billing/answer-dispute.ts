@@ -1,3 +1,4 @@
+import { readDatabaseClock } from '../db/database-clock.ts';
 import { formatCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
 import { unreachable } from '../base/invariant.ts';
@@ -59,9 +60,8 @@ async function decide(
       if (isSame) return dispute;
       throw alreadyDecided(dispute);
     }
-    const now = new Date(deps.clock.now());
-    if (decidedBy === 'seller' && now >= dispute.answerBy) throw tooLate(dispute);
-    return decideDispute(tx, dispute, { decidedBy, refundedMicros, explanation, now });
+    if (decidedBy === 'seller' && (await readDatabaseClock(tx)) >= dispute.answerBy) throw tooLate(dispute);
+    return decideDispute(tx, dispute, { decidedBy, refundedMicros, explanation });
   });
 }
 

@@ -19,7 +19,7 @@ export type AutoTopUp = {
   chargedCents: bigint;
 };
 
-export async function getAutoTopUp(db: Db, owner: Owner, now: Date): Promise<AutoTopUp> {
+export async function getAutoTopUp(db: Db, owner: Owner): Promise<AutoTopUp> {
   const [rule] = await db.select().from(autoTopUps).where(isRuleOf(owner));
   const customer = await findCustomer(db, owner);
   return {
@@ -28,7 +28,7 @@ export async function getAutoTopUp(db: Db, owner: Owner, now: Date): Promise<Aut
       customer?.paymentMethodId === null || !customer
         ? undefined
         : { brand: customer.cardBrand, lastFour: customer.cardLastFour },
-    chargedCents: await sumAutomatic(db, owner, startOfMonth(now)),
+    chargedCents: await sumAutomatic(db, owner),
   };
 }
 
@@ -82,8 +82,4 @@ export async function forgetCard(deps: BillingDeps, owner: Owner): Promise<void>
 
 export function isRuleOf(owner: Owner) {
   return and(eq(autoTopUps.organizationId, owner.organizationId), eq(autoTopUps.currency, owner.currency));
-}
-
-export function startOfMonth(now: Date): Date {
-  return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1));
 }

@@ -2,6 +2,7 @@ import { and, asc, eq, gt, isNotNull, lt, sql } from 'drizzle-orm';
 import type Stripe from 'stripe';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { formatCredits, MICROS_PER_CREDIT } from '../base/money.ts';
+import { databaseNowPlus, readDatabaseClock } from '../db/database-clock.ts';
 import type { Db } from '../db/db.ts';
 import { ledgerJournal } from '../ledger/tables.ts';
 import type { BillingDeps } from './deps.ts';
@@ -20,11 +21,11 @@ const PAGE = 500;
  * a Stripe key only the journal is looked at.
  */
 export async function comparePayouts(deps: BillingDeps): Promise<Difference[]> {
-  const { db, stripe, clock } = deps;
+  const { db, stripe } = deps;
   return [
     ...(await compareWithJournal(db)),
-    ...(await listOverdue(db, new Date(clock.now() - OVERDUE_MS))),
-    ...(stripe ? await compareWithStripe(db, stripe, new Date(clock.now())) : []),
+    ...(await listOverdue(db)),
+    ...(stripe ? await compareWithStripe(db, stripe, await readDatabaseClock(db)) : []),
   ];
 }
 
@@ -56,11 +57,11 @@ async function compareWithJournal(db: Db): Promise<Difference[]> {
   );
 }
 
-async function listOverdue(db: Db, before: Date): Promise<Difference[]> {
+async function listOverdue(db: Db): Promise<Difference[]> {
   const rows = await db
     .select()
     .from(payouts)
-    .where(and(eq(payouts.status, 'requested'), lt(payouts.createdAt, before)))
+    .where(and(eq(payouts.status, 'requested'), lt(payouts.createdAt, databaseNowPlus(-OVERDUE_MS))))
     .orderBy(asc(payouts.id));
   return rows.map((row) =>
     difference(row.id, 'paid or failed within a day', `requested since ${row.createdAt.toISOString()}`),

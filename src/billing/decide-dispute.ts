@@ -1,6 +1,7 @@
 import { eq } from 'drizzle-orm';
 import { insertEvent } from '../audit/events.ts';
 import { invariant } from '../base/invariant.ts';
+import { databaseNow } from '../db/database-clock.ts';
 import type { Tx } from '../db/db.ts';
 import {
   lockAccounts,
@@ -21,7 +22,6 @@ export type Decision = {
   decidedBy: NonNullable<Dispute['decidedBy']>;
   refundedMicros: bigint;
   explanation: string;
-  now: Date;
 };
 
 /**
@@ -58,7 +58,7 @@ async function markDecided(tx: Tx, dispute: Dispute, decision: Decision): Promis
       decidedBy: decision.decidedBy,
       refundedMicros: decision.refundedMicros,
       explanation: decision.explanation,
-      decidedAt: decision.now,
+      decidedAt: databaseNow,
     })
     .where(eq(disputes.id, dispute.id))
     .returning();

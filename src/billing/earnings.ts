@@ -2,6 +2,7 @@ import { and, eq, gt, sql } from 'drizzle-orm';
 import { newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Currency } from '../base/money.ts';
+import { readDatabaseClock } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { lockAccounts, openAccount, transfer } from '../ledger/accounts.ts';
 import { ledgerAccounts, ledgerJournal } from '../ledger/tables.ts';
@@ -17,10 +18,10 @@ type EarningsAccount = { id: bigint; organizationId: string | null; currency: Cu
  * One seller whose books contradict themselves is logged and does not keep the others waiting.
  */
 export async function releaseEarnings(
-  deps: Pick<BillingDeps, 'db' | 'clock' | 'log'>,
+  deps: Pick<BillingDeps, 'db' | 'log'>,
 ): Promise<{ sellers: number; releasedMicros: bigint }> {
-  const { db, clock, log } = deps;
-  const through = new Date(clock.now() - DISPUTE_WINDOW_MS);
+  const { db, log } = deps;
+  const through = new Date((await readDatabaseClock(db)).getTime() - DISPUTE_WINDOW_MS);
   const accounts = await db
     .select({
       id: ledgerAccounts.id,

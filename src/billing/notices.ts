@@ -1,8 +1,8 @@
 import { and, eq, inArray, isNotNull, isNull, sql } from 'drizzle-orm';
 import { insertEvent } from '../audit/events.ts';
-import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { formatCredits, type Currency } from '../base/money.ts';
+import { databaseNow, readDatabaseClock } from '../db/database-clock.ts';
 import type { Db } from '../db/db.ts';
 import { isOneOf } from '../db/is-one-of.ts';
 import { listKeysOfMeters } from '../identity/keys.ts';
@@ -10,7 +10,7 @@ import { listPressedMeters, type Meter } from '../ledger/meters.ts';
 import { ledgerAccounts } from '../ledger/tables.ts';
 import { balanceAlerts, budgetNotices } from './tables.ts';
 
-export type NoticeDeps = { db: Db; clock: Clock; log: Log };
+export type NoticeDeps = { db: Db; log: Log };
 
 const PERCENTS = [50, 80, 100] as const;
 /** What was told is remembered for so long, once something new is told. */
@@ -21,11 +21,11 @@ const KEPT_DAYS = 40;
  * is low, once until it is not. Any number of processes may do it at once: what is told is written down in the
  * transaction that tells it.
  */
-export async function tellThresholds({ db, clock, log }: NoticeDeps): Promise<{ told: number }> {
-  const now = new Date(clock.now());
+export async function tellThresholds({ db, log }: NoticeDeps): Promise<{ told: number }> {
+  const now = await readDatabaseClock(db);
   let told = 0;
   for (const notice of await findBudgetNotices(db, now)) if (await tellBudget(db, notice)) told += 1;
-  for (const alert of await findLowBalances(db)) if (await tellBalance(db, alert, now)) told += 1;
+  for (const alert of await findLowBalances(db)) if (await tellBalance(db, alert)) told += 1;
   await forgetRecovered(db);
   if (told > 0) log('info', 'spending thresholds were told', { count: told });
   return { told };
@@ -119,7 +119,7 @@ async function tellBudget(db: Db, notice: BudgetNotice): Promise<boolean> {
       .values({ meterId, window, startsOn, percent, capMicros })
       .onConflictDoNothing();
     if (rowCount !== 1) return false;
-    // Nobody is in those windows any more, whatever his clock.
+    // Those windows are over.
     await tx
       .delete(budgetNotices)
       .where(
@@ -171,12 +171,12 @@ async function findLowBalances(db: Db): Promise<LowBalance[]> {
   return rows.map(({ alert, available }) => ({ ...alert, availableMicros: BigInt(available) }));
 }
 
-async function tellBalance(db: Db, low: LowBalance, now: Date): Promise<boolean> {
+async function tellBalance(db: Db, low: LowBalance): Promise<boolean> {
   const { organizationId, currency, thresholdMicros, availableMicros } = low;
   return db.transaction(async (tx) => {
     const { rowCount } = await tx
       .update(balanceAlerts)
-      .set({ toldAt: now })
+      .set({ toldAt: databaseNow })
       .where(
         and(
           eq(balanceAlerts.organizationId, organizationId),

@@ -3,6 +3,7 @@ import { idOfUuid, newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits, type Currency } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
+import { databaseNow, databaseNowPlus, readDatabaseClock } from '../db/database-clock.ts';
 import type { Tx } from '../db/db.ts';
 import { findAccount, lockAccounts, openAccount, transfer } from '../ledger/accounts.ts';
 import { findChargedCall, findEarlierPurchase, type ChargedCall } from './charged-call.ts';
@@ -60,8 +61,7 @@ export async function openDispute(
       faults: [{ path: '/amount', message: `must be more than 0 and at most ${most}` }],
     });
   }
-  const now = new Date(deps.clock.now());
-  if (now >= disputableUntil(call.settledAt)) throw windowClosed(call);
+  if ((await readDatabaseClock(deps.db)) >= disputableUntil(call.settledAt)) throw windowClosed(call);
   // What it reads never changes, so no lock is needed yet, and busy accounts are locked for a shorter time.
   const verdict = judgeByLedger(wanted, call, await loadEvidence(deps, claim.reason, call, findPrice));
 
@@ -72,7 +72,7 @@ export async function openDispute(
     if (!isPending) throw windowClosed(call);
 
     // Above this line nothing has moved. Below, the dispute and what it does are one commit.
-    const opened = await insertDispute(tx, { claim: wanted, call, claimant, verdict, now });
+    const opened = await insertDispute(tx, { claim: wanted, call, claimant, verdict });
     await setAside(tx, opened, call, verdict);
     if (verdict.kind === 'ask seller') {
       await tellOpened(tx, opened);
@@ -82,7 +82,7 @@ export async function openDispute(
     // the last word looks like a claim that waits for its seller.
     const refundedMicros = verdict.kind === 'refund' ? verdict.refundedMicros : 0n;
     const { explanation } = verdict;
-    const decision = { decidedBy: 'ledger', refundedMicros, explanation, now } as const;
+    const decision = { decidedBy: 'ledger', refundedMicros, explanation } as const;
     return { dispute: await decideDispute(tx, opened, decision), isNew: true };
   });
 }
@@ -146,10 +146,9 @@ async function insertDispute(
     call: ChargedCall;
     claimant: Claimant;
     verdict: Verdict;
-    now: Date;
   },
 ): Promise<Dispute> {
-  const { claim, call, claimant, verdict, now } = from;
+  const { claim, call, claimant, verdict } = from;
   const paid = { totalMicros: call.chargedMicros, feeMicros: call.feeMicros };
   const [dispute] = await tx
     .insert(disputes)
@@ -172,8 +171,8 @@ async function insertDispute(
       reversalTxn: newUuid('txn'),
       feeReversalTxn: newUuid('txn'),
       returnTxn: newUuid('txn'),
-      openedAt: now,
-      answerBy: new Date(now.getTime() + ANSWER_MS),
+      openedAt: databaseNow,
+      answerBy: databaseNowPlus(ANSWER_MS),
     })
     .returning();
   invariant(dispute, 'an inserted row is returned');

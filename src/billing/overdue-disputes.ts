@@ -1,4 +1,5 @@
 import { and, asc, eq, gt, lte } from 'drizzle-orm';
+import { databaseNow } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { decideDispute } from './decide-dispute.ts';
 import type { BillingDeps } from './deps.ts';
@@ -17,14 +18,13 @@ const WAS_REPEATED =
  * any number of workers may run, and one that cannot be decided does not keep the others waiting.
  */
 export async function decideOverdueDisputes(deps: BillingDeps): Promise<number> {
-  const now = new Date(deps.clock.now());
   let refunded = 0;
   let after: string | undefined;
   for (;;) {
-    const page = await listOverdue(deps.db, now, after);
+    const page = await listOverdue(deps.db, after);
     for (const { id } of page) {
       try {
-        if (await decideOverdue(deps, id, now)) refunded += 1;
+        if (await decideOverdue(deps, id)) refunded += 1;
       } catch (error) {
         deps.log('error', 'an overdue dispute could not be decided', { dispute: id, error: String(error) });
       }
@@ -34,14 +34,14 @@ export async function decideOverdueDisputes(deps: BillingDeps): Promise<number> 
   }
 }
 
-async function listOverdue(db: Db, now: Date, after: string | undefined): Promise<{ id: string }[]> {
+async function listOverdue(db: Db, after: string | undefined): Promise<{ id: string }[]> {
   return db
     .select({ id: disputes.id })
     .from(disputes)
     .where(
       and(
         eq(disputes.status, 'open'),
-        lte(disputes.answerBy, now),
+        lte(disputes.answerBy, databaseNow),
         after === undefined ? undefined : gt(disputes.id, after),
       ),
     )
@@ -50,14 +50,14 @@ async function listOverdue(db: Db, now: Date, after: string | undefined): Promis
 }
 
 /** False when nothing was refunded, or somebody else decided it since it was listed. */
-async function decideOverdue(deps: BillingDeps, uuid: string, now: Date): Promise<boolean> {
+async function decideOverdue(deps: BillingDeps, uuid: string): Promise<boolean> {
   return deps.db.transaction(async (tx) => {
     const dispute = await lockDispute(tx, uuid);
     if (dispute.status !== 'open') return false;
     const isLast = await wasRepeated(tx, dispute);
     const refundedMicros = isLast ? 0n : dispute.claimedMicros;
     const explanation = isLast ? WAS_REPEATED : EXPLANATION;
-    await decideDispute(tx, dispute, { decidedBy: 'silence', refundedMicros, explanation, now });
+    await decideDispute(tx, dispute, { decidedBy: 'silence', refundedMicros, explanation });
     return !isLast;
   });
 }

@@ -2,6 +2,7 @@ import { and, eq, isNull, sql } from 'drizzle-orm';
 import { Stripe } from 'stripe';
 import { MICROS_PER_CREDIT, type Currency } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
+import { readDatabaseClock } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import type { BillingDeps } from './deps.ts';
 import { requireStripe, stripeMoves, type StripeAccess } from './stripe.ts';
@@ -77,13 +78,12 @@ export async function getCurrentPayoutAccount(deps: BillingDeps, payee: Payee): 
 
 /** A new schedule counts from today: it never makes up for days before it. */
 export async function savePayoutSchedule(
-  deps: Pick<BillingDeps, 'db' | 'clock'>,
+  { db }: Pick<BillingDeps, 'db'>,
   payee: Payee,
   wish: { schedule: PayoutSchedule; minimumMicros: bigint },
 ): Promise<PayoutAccount> {
-  const { db, clock } = deps;
-  const today = dayOf(clock.now());
   return db.transaction(async (tx) => {
+    const today = await readToday(tx);
     await tx
       .insert(payoutAccounts)
       .values({ ...payee, ...wish, requirements: [], lastScheduledOn: today })
@@ -107,12 +107,12 @@ export async function openOnboarding(
   deps: BillingDeps,
   payee: Payee,
 ): Promise<{ url: string; expiresAt: Date }> {
-  const { db, clock, publicUrl } = deps;
+  const { db, publicUrl } = deps;
   const stripe = requirePayouts(deps, payee.currency);
   const known = await getPayoutAccount(db, payee);
   const id = known.stripeAccountId ?? (await createAccount(stripe, payee));
   if (known.stripeAccountId === undefined) {
-    await db.transaction((tx) => markConnected(tx, payee, id, dayOf(clock.now())));
+    await db.transaction((tx) => markConnected(tx, payee, id));
   }
   const { stripeAccountId: account = id } = await getPayoutAccount(db, payee);
   const link = await asked(() =>
@@ -144,12 +144,7 @@ async function createAccount(stripe: StripeAccess, { organizationId, currency }:
   return account.id;
 }
 
-async function markConnected(
-  tx: Tx,
-  payee: Payee,
-  stripeAccountId: string,
-  lastScheduledOn: string,
-): Promise<void> {
+async function markConnected(tx: Tx, payee: Payee, stripeAccountId: string): Promise<void> {
   await tx
     .insert(payoutAccounts)
     .values({
@@ -157,7 +152,7 @@ async function markConnected(
       requirements: [],
       schedule: DEFAULT_SCHEDULE,
       minimumMicros: DEFAULT_MINIMUM_MICROS,
-      lastScheduledOn,
+      lastScheduledOn: await readToday(tx),
     })
     .onConflictDoNothing();
   await tx
@@ -196,6 +191,10 @@ export async function refreshPayoutAccount(
 
 function isOf({ organizationId, currency }: Payee) {
   return and(eq(payoutAccounts.organizationId, organizationId), eq(payoutAccounts.currency, currency));
+}
+
+async function readToday(tx: Tx): Promise<string> {
+  return dayOf((await readDatabaseClock(tx)).getTime());
 }
 
 /** The UTC day of a moment. */

@@ -23,7 +23,7 @@ export async function recordPayoutEvent(
 
 async function onTransfer(deps: BillingDeps, event: Stripe.Event, transfer: Stripe.Transfer) {
   return deps.db.transaction(async (tx) => {
-    if (!(await remember(tx, deps, event))) return 'repeated';
+    if (!(await remember(tx, event))) return 'repeated';
     return (await applyTransfer(tx, deps, transfer)) ? 'recorded' : 'ignored';
   });
 }
@@ -31,20 +31,16 @@ async function onTransfer(deps: BillingDeps, event: Stripe.Event, transfer: Stri
 /** Stripe is asked before the event is remembered: when that fails, the event comes again. */
 async function onAccountUpdated(deps: BillingDeps, event: Stripe.Event, stripeAccountId: string) {
   const isOurs = await refreshPayoutAccount(deps, stripeAccountId);
-  const isNew = await deps.db.transaction((tx) => remember(tx, deps, event));
+  const isNew = await deps.db.transaction((tx) => remember(tx, event));
   if (!isNew) return 'repeated';
   return isOurs ? 'recorded' : 'ignored';
 }
 
 /** False when it was dealt with before. */
-async function remember(
-  tx: Tx,
-  { clock }: Pick<BillingDeps, 'clock'>,
-  event: Stripe.Event,
-): Promise<boolean> {
+async function remember(tx: Tx, event: Stripe.Event): Promise<boolean> {
   const [isNew] = await tx
     .insert(stripeEvents)
-    .values({ id: event.id, type: event.type, receivedAt: new Date(clock.now()) })
+    .values({ id: event.id, type: event.type })
     .onConflictDoNothing()
     .returning({ id: stripeEvents.id });
   return isNew !== undefined;

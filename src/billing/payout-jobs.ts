@@ -1,4 +1,5 @@
 import { and, asc, eq, isNull, isNotNull, lt, ne, or } from 'drizzle-orm';
+import { databaseNow, readDatabaseClock } from '../db/database-clock.ts';
 import type { Tx } from '../db/db.ts';
 import type { BillingDeps } from './deps.ts';
 import { dayOf, type Payee, type PayoutSchedule } from './payout-accounts.ts';
@@ -16,7 +17,7 @@ const RESUMED_AT_ONCE = 100;
  * the transfer first and made to make it, under the same key, only when there is none.
  */
 export async function resumePayouts(deps: BillingDeps): Promise<{ resumed: number }> {
-  const { db, stripe, clock } = deps;
+  const { db, stripe } = deps;
   if (!stripe) return { resumed: 0 };
   const open = await db
     .select({ id: payouts.id, currency: payouts.currency })
@@ -24,14 +25,14 @@ export async function resumePayouts(deps: BillingDeps): Promise<{ resumed: numbe
     .where(
       and(
         eq(payouts.status, 'requested'),
-        or(isNull(payouts.claimedUntil), lt(payouts.claimedUntil, new Date(clock.now()))),
+        or(isNull(payouts.claimedUntil), lt(payouts.claimedUntil, databaseNow)),
       ),
     )
     .orderBy(asc(payouts.createdAt))
     .limit(RESUMED_AT_ONCE);
   let resumed = 0;
   for (const { id } of open.filter(({ currency }) => stripeMoves(stripe, currency))) {
-    const payout = await db.transaction((tx) => claimPayout(tx, deps, id));
+    const payout = await db.transaction((tx) => claimPayout(tx, id));
     if (!payout) continue;
     await sendPayout(deps, stripe, payout, false);
     resumed += 1;
@@ -45,7 +46,7 @@ export async function resumePayouts(deps: BillingDeps): Promise<{ resumed: numbe
  * transaction, and the payout's idempotency key names the period besides.
  */
 export async function runScheduledPayouts(deps: BillingDeps): Promise<{ paid: number }> {
-  const { db, stripe, clock, log } = deps;
+  const { db, stripe, log } = deps;
   if (!stripe) return { paid: 0 };
   const candidates = await db
     .select({ organizationId: payoutAccounts.organizationId, currency: payoutAccounts.currency })
@@ -55,7 +56,7 @@ export async function runScheduledPayouts(deps: BillingDeps): Promise<{ paid: nu
   let paid = 0;
   for (const payee of candidates.filter(({ currency }) => stripeMoves(stripe, currency))) {
     try {
-      if (await runScheduledPayout(deps, stripe, payee, clock.now())) paid += 1;
+      if (await runScheduledPayout(deps, stripe, payee)) paid += 1;
     } catch (error) {
       log('error', 'a scheduled payout could not be made', {
         organization: payee.organizationId,
@@ -67,23 +68,13 @@ export async function runScheduledPayouts(deps: BillingDeps): Promise<{ paid: nu
   return { paid };
 }
 
-async function runScheduledPayout(
-  deps: BillingDeps,
-  stripe: StripeAccess,
-  payee: Payee,
-  now: number,
-): Promise<boolean> {
-  const payout = await deps.db.transaction((tx) => openScheduledPayout(tx, deps, payee, now));
+async function runScheduledPayout(deps: BillingDeps, stripe: StripeAccess, payee: Payee): Promise<boolean> {
+  const payout = await deps.db.transaction((tx) => openScheduledPayout(tx, payee));
   if (payout) await sendPayout(deps, stripe, payout, true);
   return payout !== undefined;
 }
 
-async function openScheduledPayout(
-  tx: Tx,
-  deps: BillingDeps,
-  payee: Payee,
-  now: number,
-): Promise<Payout | undefined> {
+async function openScheduledPayout(tx: Tx, payee: Payee): Promise<Payout | undefined> {
   const isOfPayee = and(
     eq(payoutAccounts.organizationId, payee.organizationId),
     eq(payoutAccounts.currency, payee.currency),
@@ -94,16 +85,19 @@ async function openScheduledPayout(
     .where(and(isOfPayee, eq(payoutAccounts.isReady, true), isNotNull(payoutAccounts.stripeAccountId)))
     .for('update');
   if (!account?.stripeAccountId) return undefined;
+  const now = (await readDatabaseClock(tx)).getTime();
   const period = periodOf(account.schedule, now);
-  // Dates as PostgreSQL writes them sort as text.
-  if (period === undefined || (account.lastScheduledOn ?? '') >= period) return undefined;
+  // Dates as PostgreSQL writes them sort as text. A day that is still to come was written by a clock that is ahead,
+  // and says nothing of this period; that it is paid once, its idempotency key sees to.
+  const last = account.lastScheduledOn ?? '';
+  if (period === undefined || (last >= period && last <= dayOf(now))) return undefined;
   await tx.update(payoutAccounts).set({ lastScheduledOn: period }).where(isOfPayee);
 
   const payable = await findAccount(tx, payee.organizationId, payee.currency, 'payable');
   const available = payable === undefined ? 0n : (await findPayable(tx, payee, payable)).payableMicros;
   if (wholeCents(available) === 0n || available < account.minimumMicros) return undefined;
   const wish = { ...payee, askedMicros: undefined, idempotencyKey: scheduleKey(period) };
-  const { payout, isNew } = await openPayout(tx, deps, wish, account.stripeAccountId);
+  const { payout, isNew } = await openPayout(tx, wish, account.stripeAccountId);
   return isNew ? payout : undefined;
 }
 

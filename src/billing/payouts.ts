@@ -3,6 +3,7 @@ import { newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits, MICROS_PER_CREDIT } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
+import { databaseNow, databaseNowPlus } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { getBalance, lockAccounts, openAccount, transfer } from '../ledger/accounts.ts';
 import type { BillingDeps } from './deps.ts';
@@ -29,7 +30,7 @@ export async function requestPayout(deps: BillingDeps, wish: PayoutWish): Promis
   if (account.stripeAccountId === undefined || !account.isReady) throw notReady(account);
   const { stripeAccountId } = account;
 
-  const { payout, isNew } = await deps.db.transaction((tx) => openPayout(tx, deps, wish, stripeAccountId));
+  const { payout, isNew } = await deps.db.transaction((tx) => openPayout(tx, wish, stripeAccountId));
   // From here on the credits have left: whatever happens to us, `resumePayouts` finishes it.
   if (isNew) await sendPayout(deps, stripe, payout, true);
   return getPayout(deps.db, wish, payout.id);
@@ -38,7 +39,6 @@ export async function requestPayout(deps: BillingDeps, wish: PayoutWish): Promis
 /** Under the lock of the seller's account, so that equal requests come one after the other. */
 export async function openPayout(
   tx: Tx,
-  { clock }: Pick<BillingDeps, 'clock'>,
   wish: PayoutWish,
   stripeAccountId: string,
 ): Promise<{ payout: Payout; isNew: boolean }> {
@@ -51,7 +51,6 @@ export async function openPayout(
   const known = await findByKey(tx, wish);
   if (known) return { payout: known, isNew: false };
 
-  const now = clock.now();
   const values = {
     id: uuidOf('pay'),
     organizationId,
@@ -62,9 +61,9 @@ export async function openPayout(
     status: 'requested' as const,
     stripeAccountId,
     returnTxn: uuidOf('txn'),
-    claimedUntil: new Date(now + CLAIM_MS),
+    claimedUntil: databaseNowPlus(CLAIM_MS),
     idempotencyKey,
-    createdAt: new Date(now),
+    createdAt: databaseNow,
   };
   const [payout] = await tx.insert(payouts).values(values).returning();
   invariant(payout, 'an inserted row is returned');

@@ -1,3 +1,4 @@
+import { readDatabaseClock } from '../db/database-clock.ts';
 import type { BillingDeps } from './deps.ts';
 import { applyTransfer } from './send-payout.ts';
 
@@ -6,10 +7,10 @@ const LOOKED_BACK_SECONDS = 90 * 24 * 60 * 60;
 
 /** Finds transfers that were reversed and whose event never came, and gives the credits back. */
 export async function reconcilePayouts(deps: BillingDeps): Promise<{ reversed: number }> {
-  const { db, stripe, clock } = deps;
+  const { db, stripe } = deps;
   if (!stripe) return { reversed: 0 };
   let reversed = 0;
-  const since = Math.trunc(clock.now() / 1_000) - LOOKED_BACK_SECONDS;
+  const since = Math.trunc((await readDatabaseClock(db)).getTime() / 1_000) - LOOKED_BACK_SECONDS;
   for await (const transfer of stripe.client.transfers.list({ created: { gte: since }, limit: 100 })) {
     if (transfer.amount_reversed === 0) continue;
     if (await db.transaction((tx) => applyTransfer(tx, deps, transfer))) reversed += 1;

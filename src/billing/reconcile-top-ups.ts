@@ -1,6 +1,7 @@
 import { and, asc, eq, gt, inArray, isNull, or, sql } from 'drizzle-orm';
 import { askStripe, closePayment } from './ask-stripe.ts';
 import { getAutoTopUp } from './auto-top-up-rules.ts';
+import { databaseNowPlus, readDatabaseClock } from '../db/database-clock.ts';
 import type { Db } from '../db/db.ts';
 import type { BillingDeps } from './deps.ts';
 import { lockBooks, recordPayment } from './record-payment.ts';
@@ -74,7 +75,7 @@ async function attempt(
 /** Open ones, and paid ones of which something is still to be said. */
 async function* listUncertain(deps: BillingDeps): AsyncGenerator<TopUp> {
   // Some ways to pay have no receipt; those are not asked about for ever.
-  const lately = new Date(deps.clock.now() - LOOK_BACK_SECONDS * 1_000);
+  const lately = databaseNowPlus(-LOOK_BACK_SECONDS * 1_000);
   const { topUpId: refunded, cents, state } = cardRefunds;
   const pending = deps.db.select({ id: refunded }).from(cardRefunds).where(eq(state, 'pending'));
   const named = sql`(select coalesce(sum(${cents}), 0) from ${cardRefunds} where ${refunded} = ${topUps.id})`;
@@ -110,10 +111,10 @@ async function* listUncertain(deps: BillingDeps): AsyncGenerator<TopUp> {
 
 async function catchUp(deps: BillingDeps, stripe: StripeAccess, topUp: TopUp): Promise<TopUp> {
   const facts = await askStripe(deps, stripe, topUp);
-  const ageMs = deps.clock.now() - topUp.createdAt.getTime();
+  const ageMs = (await readDatabaseClock(deps.db)).getTime() - topUp.createdAt.getTime();
   if (!facts && topUp.isAutomatic && topUp.status === 'open') {
     // It was written down, and the charge was never asked for, or not made.
-    const { rule } = await getAutoTopUp(deps.db, topUp, topUp.createdAt);
+    const { rule } = await getAutoTopUp(deps.db, topUp);
     if (rule?.isEnabled !== true || ageMs >= REPEATABLE_MS)
       return record(deps, topUp, { ended: 'abandoned' });
     await chargeCard(deps, stripe, topUp);
@@ -135,7 +136,7 @@ type TakenBack = {
 
 /** Payments of which money went back to the card lately, or is being asked back. */
 async function listTakenBack(deps: BillingDeps, stripe: StripeAccess): Promise<Iterable<TakenBack>> {
-  const now = Math.trunc(deps.clock.now() / 1_000);
+  const now = Math.trunc((await readDatabaseClock(deps.db)).getTime() / 1_000);
   const lately = now - LOOK_BACK_SECONDS;
   const found = new Map<string, TakenBack>();
   const note = (paymentIntentId: string, created: number): TakenBack => {

@@ -2,6 +2,7 @@ import { and, eq, gt } from 'drizzle-orm';
 import { insertEvent } from '../audit/events.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits, formatUsd } from '../base/money.ts';
+import { readDatabaseClock } from '../db/database-clock.ts';
 import type { Tx } from '../db/db.ts';
 import {
   findAccount,
@@ -21,7 +22,7 @@ import type { PaymentFacts } from './stripe-facts.ts';
 import { stripeCustomers, topUps } from './tables.ts';
 import { lotMicros, topUpId, type TopUp } from './top-ups.ts';
 
-type RecordDeps = Pick<BillingDeps, 'clock' | 'log'>;
+type RecordDeps = Pick<BillingDeps, 'log'>;
 
 /**
  * Adds what Stripe told to what is known of a top-up, and brings the ledger up to date with it. The only way
@@ -47,7 +48,7 @@ export async function recordPayment(
 
   const { newDisputes, sums } = await addDisputes(tx, topUp, facts.disputes ?? []);
   const refunds = await addRefunds(tx, topUp, facts);
-  const next = { ...addUp(topUp, facts, new Date(deps.clock.now())), ...sums, ...refunds.sums };
+  const next = { ...addUp(topUp, facts, await readDatabaseClock(tx)), ...sums, ...refunds.sums };
   await tx.update(topUps).set(next).where(eq(topUps.id, topUp.id));
   if (next.status === 'failed' && topUp.status !== 'failed' && topUp.isAutomatic) {
     await markAutoTopUpOff(tx, topUp, next.failure ?? 'The card could not be charged.');

@@ -2,9 +2,10 @@ import { and, eq, sql } from 'drizzle-orm';
 import { newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits } from '../base/money.ts';
+import { databaseNow, databaseNowPlus } from '../db/database-clock.ts';
 import { getBalance, lockAccounts } from '../ledger/accounts.ts';
 import { ledgerAccounts } from '../ledger/tables.ts';
-import { isRuleOf, startOfMonth } from './auto-top-up-rules.ts';
+import { isRuleOf } from './auto-top-up-rules.ts';
 import type { BillingDeps } from './deps.ts';
 import { recordPayment } from './record-payment.ts';
 import { findCustomer, type StripeCustomer } from './stripe-customers.ts';
@@ -69,7 +70,6 @@ async function listLow(deps: BillingDeps): Promise<Low[]> {
  * one transaction that holds the balance: so here it is either not paid yet, and open, or the balance has it.
  */
 async function begin(deps: BillingDeps, owner: Low): Promise<TopUp | undefined> {
-  const now = new Date(deps.clock.now());
   return deps.db.transaction(async (tx) => {
     await lockAccounts(tx, [owner.accountId]);
     const [rule] = await tx.select().from(autoTopUps).where(isRuleOf(owner));
@@ -78,7 +78,7 @@ async function begin(deps: BillingDeps, owner: Low): Promise<TopUp | undefined> 
     if (await isContested(tx, owner)) return undefined;
     const { availableMicros } = await getBalance(tx, owner.accountId);
     if (availableMicros >= rule.thresholdMicros) return undefined;
-    const chargedCents = await sumAutomatic(tx, owner, startOfMonth(now));
+    const chargedCents = await sumAutomatic(tx, owner);
     if (chargedCents + rule.amountCents > rule.monthlyCeilingCents) return undefined;
 
     const id = uuidOfId('top', newId('top'));
@@ -93,8 +93,8 @@ async function begin(deps: BillingDeps, owner: Low): Promise<TopUp | undefined> 
         isAutomatic: true,
         amountCents: rule.amountCents,
         status: 'open',
-        createdAt: now,
-        expiresAt: new Date(now.getTime() + DAY_MS),
+        createdAt: databaseNow,
+        expiresAt: databaseNowPlus(DAY_MS),
       })
       // One is open already.
       .onConflictDoNothing()

@@ -4,6 +4,7 @@ import { insertEvent } from '../audit/events.ts';
 import { idOfUuid, newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits, MICROS_PER_CREDIT } from '../base/money.ts';
+import { databaseNow, databaseNowPlus } from '../db/database-clock.ts';
 import type { Tx } from '../db/db.ts';
 import { openAccount, transfer } from '../ledger/accounts.ts';
 import type { BillingDeps } from './deps.ts';
@@ -42,7 +43,7 @@ export async function sendPayout(
       return;
     case 'refused': {
       deps.log('warn', 'a payout was refused by Stripe', { payout: payout.id, cause: outcome.cause });
-      return deps.db.transaction((tx) => failPayout(tx, deps, payout, outcome.reason));
+      return deps.db.transaction((tx) => failPayout(tx, payout, outcome.reason));
     }
     case 'unknown':
       deps.log('warn', 'Stripe did not say what became of a payout; it is asked again', {
@@ -54,20 +55,15 @@ export async function sendPayout(
 }
 
 /** Takes the payout for this process; undefined when it has ended or another process has it. */
-export async function claimPayout(
-  tx: Tx,
-  deps: Pick<BillingDeps, 'clock'>,
-  uuid: string,
-): Promise<Payout | undefined> {
-  const now = deps.clock.now();
+export async function claimPayout(tx: Tx, uuid: string): Promise<Payout | undefined> {
   const [claimed] = await tx
     .update(payouts)
-    .set({ claimedUntil: new Date(now + CLAIM_MS) })
+    .set({ claimedUntil: databaseNowPlus(CLAIM_MS) })
     .where(
       and(
         eq(payouts.id, uuid),
         eq(payouts.status, 'requested'),
-        or(isNull(payouts.claimedUntil), lt(payouts.claimedUntil, new Date(now))),
+        or(isNull(payouts.claimedUntil), lt(payouts.claimedUntil, databaseNow)),
       ),
     )
     .returning();
@@ -146,7 +142,7 @@ function reasonOf(code: string | undefined): string {
  */
 export async function applyTransfer(
   tx: Tx,
-  deps: Pick<BillingDeps, 'clock' | 'log'>,
+  deps: Pick<BillingDeps, 'log'>,
   told: Stripe.Transfer,
 ): Promise<boolean> {
   const uuid = uuidOfId('pay', told.metadata['payout_id'] ?? '');
@@ -159,8 +155,8 @@ export async function applyTransfer(
     deps.log('error', 'a transfer contradicts its payout', { payout: payout.id, transfer: told.id });
     return true;
   }
-  const paid = payout.status === 'requested' ? await markPaid(tx, deps, payout, told.id) : payout;
-  await returnReversed(tx, deps, paid, fromStripeAmount(told.amount_reversed) * MICROS_PER_CREDIT);
+  const paid = payout.status === 'requested' ? await markPaid(tx, payout, told.id) : payout;
+  await returnReversed(tx, paid, fromStripeAmount(told.amount_reversed) * MICROS_PER_CREDIT);
   return true;
 }
 
@@ -169,15 +165,10 @@ async function lockPayout(tx: Tx, uuid: string): Promise<Payout | undefined> {
   return payout;
 }
 
-async function markPaid(
-  tx: Tx,
-  { clock }: Pick<BillingDeps, 'clock'>,
-  payout: Payout,
-  transferId: string,
-): Promise<Payout> {
+async function markPaid(tx: Tx, payout: Payout, transferId: string): Promise<Payout> {
   const [paid] = await tx
     .update(payouts)
-    .set({ status: 'paid', transferId, claimedUntil: null, endedAt: new Date(clock.now()) })
+    .set({ status: 'paid', transferId, claimedUntil: null, endedAt: databaseNow })
     .where(eq(payouts.id, payout.id))
     .returning();
   invariant(paid, 'a locked row is there');
@@ -186,12 +177,7 @@ async function markPaid(
 }
 
 /** Gives back what Stripe reversed in total, less what was given back before. */
-async function returnReversed(
-  tx: Tx,
-  { clock }: Pick<BillingDeps, 'clock'>,
-  payout: Payout,
-  reversedMicros: bigint,
-): Promise<void> {
+async function returnReversed(tx: Tx, payout: Payout, reversedMicros: bigint): Promise<void> {
   const amountMicros = reversedMicros - payout.returnedMicros;
   if (amountMicros <= 0n) return;
   const uuid = uuidOfId('txn', newId('txn'));
@@ -204,7 +190,7 @@ async function returnReversed(
     .set({
       returnedMicros: reversedMicros,
       failure,
-      ...(isWhole ? { status: 'failed' as const, endedAt: new Date(clock.now()) } : {}),
+      ...(isWhole ? { status: 'failed' as const, endedAt: databaseNow } : {}),
     })
     .where(eq(payouts.id, payout.id));
   await tell(tx, payout, 'payout.failed', {
@@ -214,12 +200,7 @@ async function returnReversed(
 }
 
 /** Nothing is done when the claim is no longer ours: whoever has it now decides. */
-async function failPayout(
-  tx: Tx,
-  { clock }: Pick<BillingDeps, 'clock'>,
-  payout: Payout,
-  failure: string,
-): Promise<void> {
+async function failPayout(tx: Tx, payout: Payout, failure: string): Promise<void> {
   const [failed] = await tx
     .update(payouts)
     .set({
@@ -227,7 +208,7 @@ async function failPayout(
       failure,
       returnedMicros: payout.amountMicros,
       claimedUntil: null,
-      endedAt: new Date(clock.now()),
+      endedAt: databaseNow,
     })
     .where(isClaimed(payout))
     .returning();

@@ -3,6 +3,7 @@ import { newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
+import { databaseNow } from '../db/database-clock.ts';
 import type { Tx } from '../db/db.ts';
 import type { BillingDeps } from './deps.ts';
 import { openCustomer } from './stripe-customers.ts';
@@ -36,16 +37,15 @@ export type TopUpWish = Owner & {
 export async function startTopUp(deps: BillingDeps, wish: TopUpWish): Promise<TopUp> {
   const stripe = requireStripe(deps);
   assertStripeMoves(stripe, wish.currency);
-  const topUp = await deps.db.transaction((tx) => insertTopUp(deps, tx, wish));
+  const topUp = await deps.db.transaction((tx) => insertTopUp(tx, wish));
   // Asked for again: what is known is answered, and what was interrupted is gone on with.
   if (topUp.sessionId !== null || topUp.status !== 'open') return topUp;
   return openPage(deps, stripe, topUp);
 }
 
-async function insertTopUp(deps: BillingDeps, tx: Tx, wish: TopUpWish): Promise<TopUp> {
+async function insertTopUp(tx: Tx, wish: TopUpWish): Promise<TopUp> {
   const id = uuidOfId('top', newId('top'));
   invariant(id !== undefined, 'a new id is one of its kind');
-  const now = deps.clock.now();
   // Those who start one at the same moment are counted one after the other.
   await tx.execute(
     sql`SELECT pg_advisory_xact_lock(hashtextextended(${`loads ${wish.organizationId} ${wish.currency}`}, 0))`,
@@ -58,14 +58,14 @@ async function insertTopUp(deps: BillingDeps, tx: Tx, wish: TopUpWish): Promise<
       idempotencyKey: wish.idempotencyKey ?? null,
       isAutomatic: false,
       status: 'open',
-      createdAt: new Date(now),
+      createdAt: databaseNow,
       // Whole seconds, as Stripe counts.
-      expiresAt: new Date(now - (now % 1_000) + PAGE_LIVES_MS),
+      expiresAt: sql`date_trunc('second', ${databaseNow}) + ${PAGE_LIVES_MS}::float8 * interval '1 millisecond'`,
     })
     .onConflictDoNothing({ target: [topUps.organizationId, topUps.currency, topUps.idempotencyKey] })
     .returning();
   if (inserted) {
-    await refuseManyOpen(tx, inserted, new Date(now));
+    await refuseManyOpen(tx, inserted);
     return inserted;
   }
   invariant(wish.idempotencyKey !== undefined, 'only a key that was used is in the way');
@@ -73,7 +73,7 @@ async function insertTopUp(deps: BillingDeps, tx: Tx, wish: TopUpWish): Promise<
 }
 
 /** Every open load is a page at Stripe that somebody may pay, and is looked after until it is over. */
-async function refuseManyOpen(tx: Tx, { organizationId, currency }: TopUp, now: Date): Promise<void> {
+async function refuseManyOpen(tx: Tx, { organizationId, currency }: TopUp): Promise<void> {
   const open = await tx
     .select({ id: topUps.id })
     .from(topUps)
@@ -83,7 +83,7 @@ async function refuseManyOpen(tx: Tx, { organizationId, currency }: TopUp, now: 
         eq(topUps.currency, currency),
         eq(topUps.status, 'open'),
         eq(topUps.isAutomatic, false),
-        gt(topUps.expiresAt, now),
+        gt(topUps.expiresAt, databaseNow),
       ),
     )
     .limit(MOST_OPEN + 1);

@@ -1,6 +1,7 @@
 import type { Stripe } from 'stripe';
 import { isJsonObject } from '../base/json.ts';
 import { Problem } from '../base/problem.ts';
+import { readDatabaseClock } from '../db/database-clock.ts';
 import { askForPayment } from './ask-stripe.ts';
 import type { BillingDeps } from './deps.ts';
 import { recordPayoutEvent } from './payout-events.ts';
@@ -17,11 +18,11 @@ const TOLERANCE_SECONDS = 300;
  * The event a signed request carries. Throws STRIPE_NOT_CONFIGURED without a secret to check it with, and
  * INVALID_INPUT for a signature that is not Stripe's, or is old.
  */
-export function verifyStripeEvent(
-  deps: Pick<BillingDeps, 'stripe' | 'clock'>,
+export async function verifyStripeEvent(
+  deps: Pick<BillingDeps, 'stripe' | 'db'>,
   body: Buffer,
   signature: string | undefined,
-): Stripe.Event {
+): Promise<Stripe.Event> {
   const { client, webhookSecrets } = requireStripe(deps);
   if (webhookSecrets.length === 0) {
     throw new Problem(
@@ -29,7 +30,7 @@ export function verifyStripeEvent(
       'This gateway cannot check what Stripe sends: its operator sets STRIPE_WEBHOOK_SECRET.',
     );
   }
-  const now = deps.clock.now();
+  const now = (await readDatabaseClock(deps.db)).getTime();
   let cause: unknown;
   for (const secret of webhookSecrets) {
     try {
@@ -89,7 +90,7 @@ async function recordPaymentEvent(
   return deps.db.transaction(async (tx) => {
     const [isNew] = await tx
       .insert(stripeEvents)
-      .values({ id: event.id, type: event.type, receivedAt: new Date(deps.clock.now()) })
+      .values({ id: event.id, type: event.type })
       .onConflictDoNothing()
       .returning({ id: stripeEvents.id });
     if (!isNew) return 'repeated';

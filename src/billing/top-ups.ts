@@ -2,6 +2,7 @@ import { and, desc, eq, gt, lt, or, sql } from 'drizzle-orm';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { MICROS_PER_CREDIT, type Currency } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
+import { databaseNow } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { topUps } from './tables.ts';
 
@@ -98,8 +99,8 @@ export async function sumOwed(tx: Tx, organizationId: string, currency: Currency
   return BigInt(row?.owed ?? 0);
 }
 
-/** What was charged automatically since `from`, or may still be. */
-export async function sumAutomatic(db: Db | Tx, owner: Owner, from: Date): Promise<bigint> {
+/** What was charged automatically in this UTC month, or may still be. */
+export async function sumAutomatic(db: Db | Tx, owner: Owner): Promise<bigint> {
   const [row] = await db
     .select({ cents: sql<string>`coalesce(sum(${topUps.amountCents}), 0)` })
     .from(topUps)
@@ -109,7 +110,7 @@ export async function sumAutomatic(db: Db | Tx, owner: Owner, from: Date): Promi
         eq(topUps.currency, owner.currency),
         eq(topUps.isAutomatic, true),
         sql`${topUps.status} in ('open', 'paid')`,
-        sql`${topUps.createdAt} >= ${from.toISOString()}::timestamptz`,
+        sql`${topUps.createdAt} >= date_trunc('month', ${databaseNow}, 'UTC')`,
       ),
     );
   return BigInt(row?.cents ?? 0);

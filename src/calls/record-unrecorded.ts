@@ -1,4 +1,4 @@
-import { desc, max, sql } from 'drizzle-orm';
+import { desc, lte, max, sql } from 'drizzle-orm';
 import { invariant } from '../base/invariant.ts';
 import type { Db } from '../db/db.ts';
 import { listWriters } from '../ledger/journal-writers.ts';
@@ -45,11 +45,12 @@ async function readClock(db: Db): Promise<Date> {
   return new Date(row.now);
 }
 
-/** Undefined where there is no record yet. */
+/** Undefined where there is no record yet. One that is still to come was written by a process whose clock was ahead. */
 async function findFirstTime(db: Db): Promise<Date | undefined> {
   const newest = db
     .select({ endedAt: calls.endedAt })
     .from(calls)
+    .where(lte(calls.endedAt, sql`now()`))
     .orderBy(desc(calls.id))
     .limit(1_000)
     .as('newest');

@@ -55,17 +55,17 @@ const PLACEHOLDER_MARGIN_MS = HANDOVER_MS + 60_000;
  */
 export function createCallResults(db: Db, isFeedLive: () => boolean): CallResults {
   const hinted = new Map<string, number>();
-  let allHintedUntil = Date.now() + HANDOVER_MS;
+  let allHintedUntil = performance.now() + HANDOVER_MS;
 
   function mayHaveHandover(keyId: string): boolean {
-    const now = Date.now();
+    const now = performance.now();
     const until = hinted.get(keyId);
     if (until !== undefined && until <= now) hinted.delete(keyId);
     return !isFeedLive() || allHintedUntil > now || hinted.has(keyId);
   }
 
   function hint(keyId: string, forMs = 0): void {
-    hinted.set(keyId, Date.now() + forMs + PLACEHOLDER_MARGIN_MS);
+    hinted.set(keyId, performance.now() + forMs + PLACEHOLDER_MARGIN_MS);
   }
 
   async function store(
@@ -161,7 +161,7 @@ export function createCallResults(db: Db, isFeedLive: () => boolean): CallResult
     },
     hint: (keyId) => hint(keyId),
     hintAll: () => {
-      allHintedUntil = Date.now() + HANDOVER_MS;
+      allHintedUntil = performance.now() + HANDOVER_MS;
     },
   };
 }

@@ -88,9 +88,8 @@ export function autoTopUpRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     responses,
   });
 
-  const now = (): Date => new Date(deps.clock.now());
   return newRoutes()
-    .openapi(show, async (c) => c.json(format(await getAutoTopUp(db, c.get('caller'), now())), 200))
+    .openapi(show, async (c) => c.json(format(await getAutoTopUp(db, c.get('caller'))), 200))
     .openapi(set, async (c) => {
       const { threshold_credits, amount_usd, monthly_ceiling_usd } = c.req.valid('json');
       const caller = c.get('caller');
@@ -101,16 +100,16 @@ export function autoTopUpRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       };
       // It has the card charged within a minute, also one that was just declined.
       await askStripeFor(deps, caller, () => setAutoTopUp(deps.billing, caller, rule));
-      return c.json(format(await getAutoTopUp(db, c.get('caller'), now())), 200);
+      return c.json(format(await getAutoTopUp(db, c.get('caller'))), 200);
     })
     .openapi(stop, async (c) => {
       await db.transaction((tx) => markAutoTopUpOff(tx, c.get('caller'), null));
-      return c.json(format(await getAutoTopUp(db, c.get('caller'), now())), 200);
+      return c.json(format(await getAutoTopUp(db, c.get('caller'))), 200);
     })
     .openapi(forget, async (c) => {
       const caller = c.get('caller');
       await askStripeFor(deps, caller, () => forgetCard(deps.billing, caller));
-      return c.json(format(await getAutoTopUp(db, c.get('caller'), now())), 200);
+      return c.json(format(await getAutoTopUp(db, c.get('caller'))), 200);
     });
 }
 

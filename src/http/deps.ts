@@ -1,4 +1,3 @@
-import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { BillingDeps } from '../billing/deps.ts';
 import type { CallDeps } from '../calls/deps.ts';
@@ -6,6 +5,7 @@ import type { Reconcile } from '../calls/reconcile.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { CheckEndpoint } from '../catalog/publish.ts';
 import type { Database } from '../db/db.ts';
+import type { WatchedClock } from '../db/watch-database-clock.ts';
 import type { Authenticator } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { McpEndpoint } from '../mcp/endpoint.ts';
@@ -36,7 +36,7 @@ export type HttpDeps = {
   reconcile: Reconcile;
   version: string;
   log: Log;
-  clock: Clock;
+  clock: Pick<WatchedClock, 'now' | 'elapsed' | 'aheadMs' | 'wasRight'>;
   metrics: Metrics;
   mcp: McpEndpoint;
 };

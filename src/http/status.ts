@@ -18,7 +18,11 @@ const statusOut = z
     queue_depth: z.number().int(),
     limits: z.enum(['local', 'shared', 'degraded']),
     database_ms: z.number(),
-    time: z.string(),
+    time: z.string().openapi({ description: "By the database's clock." }),
+    clock_ahead_ms: z.number().int().openapi({
+      description:
+        "How far the clock of this process is ahead of the database's; negative where it is behind.",
+    }),
   })
   .openapi('Status');
 
@@ -54,6 +58,7 @@ export function statusRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
         limits: calls.gate.state(),
         database_ms: Math.round(databaseMs * 10) / 10,
         time: new Date(clock.now()).toISOString(),
+        clock_ahead_ms: clock.aheadMs(),
       },
       200,
     );

@@ -24,7 +24,7 @@ export function stripeWebhookRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
   return newRoutes().openapi(hear, async (c) => {
     // The bytes as they came: what is signed is not JSON but text.
     const body = Buffer.from(await c.req.arrayBuffer());
-    const event = verifyStripeEvent(deps.billing, body, c.req.header('stripe-signature'));
+    const event = await verifyStripeEvent(deps.billing, body, c.req.header('stripe-signature'));
     await handleStripeEvent(deps.billing, event);
     return c.json({ received: true as const }, 200);
   });

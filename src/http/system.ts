@@ -20,6 +20,11 @@ const readiness = z
     queue_depth: z.number().int(),
     changes: z.enum(['live', 'lost']),
     limits: z.enum(['local', 'shared', 'degraded']),
+    clock: z.enum(['ok', 'off']).openapi({
+      description:
+        "Off: it differs from the database's by more than 5 seconds, and the process runs no jobs.",
+    }),
+    clock_ahead_ms: z.number().int(),
   })
   .openapi('Readiness');
 
@@ -43,7 +48,8 @@ export function systemRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     path: '/ready',
     tags: ['system'],
     summary: 'The process can serve paid calls',
-    description: 'Limits that fell back to this process (Redis is away) do not make it unready.',
+    description:
+      'Limits that fell back to this process (Redis is away) do not make it unready, and no more does a clock that is off: then other processes run the jobs.',
     request: { query: noQuery },
     responses: { 200: json(readiness, 'It can.'), 503: json(readiness, 'It cannot, and why.') },
   });
@@ -88,6 +94,9 @@ export function systemRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
         // Without the feed this process may still sell what another one has just suspended.
         changes: deps.isFeedLive() ? ('live' as const) : ('lost' as const),
         limits: calls.gate.state(),
+        // Calls are served all the same: what they write of times is the database's.
+        clock: deps.clock.wasRight() ? ('ok' as const) : ('off' as const),
+        clock_ahead_ms: deps.clock.aheadMs(),
       };
       const { database, ledger, changes } = readiness;
       return database === 'ok' && ledger === 'ok' && changes === 'live'

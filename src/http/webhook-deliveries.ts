@@ -110,7 +110,7 @@ export function webhookDeliveryRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     })
     .openapi(replay, async (c) => {
       const delivery = await db.transaction((tx) =>
-        replayDelivery(tx, c.get('caller'), c.req.valid('param').id, deps.clock),
+        replayDelivery(tx, c.get('caller'), c.req.valid('param').id),
       );
       return c.json(formatDeliveryDetail(delivery), 202);
     });

@@ -193,15 +193,13 @@ export function webhookRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     .openapi(rotate, async (c) => {
       const owner = c.get('caller');
       const { endpoint, secret } = await db.transaction((tx) =>
-        rotateSecret(tx, owner, c.req.valid('param').id, deps.clock),
+        rotateSecret(tx, owner, c.req.valid('param').id),
       );
       return c.json({ ...formatWebhook(endpoint, owner.currency), secret }, 200);
     })
     .openapi(tryOut, async (c) => {
       const owner = c.get('caller');
-      const delivery = await db.transaction((tx) =>
-        insertTestDelivery(tx, owner, c.req.valid('param').id, deps.clock),
-      );
+      const delivery = await db.transaction((tx) => insertTestDelivery(tx, owner, c.req.valid('param').id));
       return c.json(formatDeliveryDetail(delivery), 202);
     });
 }

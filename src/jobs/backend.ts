@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import { Redis } from 'ioredis';
-import type { JobSchedulerTemplateOptions, Processor, RepeatOptions, WorkerOptions } from 'bullmq';
+import type { Job, JobSchedulerTemplateOptions, RepeatOptions, WorkerOptions } from 'bullmq';
 
 /** Where jobs wait, and whose locks keep two processes from running the same one. */
 export type JobStore = {
@@ -29,14 +29,24 @@ export type JobQueue = {
     template: { name: string; opts: JobSchedulerTemplateOptions },
   ): Promise<unknown>;
   getJobSchedulers(): Promise<PlannedJob[]>;
-  getJob(id: string): Promise<{ isFailed(): Promise<boolean> } | undefined>;
+  getJob(id: string): Promise<{ getState(): Promise<string> } | undefined>;
   removeJobScheduler(id: string): Promise<boolean>;
   close(): Promise<void>;
+};
+
+/** One run of a job, as a worker got it. */
+export type JobRun = {
+  name: string;
+  id: string;
+  /** Puts it back for whoever takes the next one. The worker is to have stopped taking them. */
+  handBack(): Promise<never>;
 };
 
 /** What we need of a BullMQ worker. */
 export type JobWorker = {
   waitUntilReady(): Promise<unknown>;
+  /** Takes no more jobs from now on; those under way go on. */
+  takeNoMore(): Promise<void>;
   /** Takes no more jobs, and waits for those under way. */
   close(): Promise<void>;
   /** Waits for nothing any more: neither a job nor a store that is away. */
@@ -46,7 +56,10 @@ export type JobWorker = {
 export type JobBackend = {
   queue: JobQueue;
   /** Starts to take jobs. */
-  startWorker(process: Processor, options: Omit<WorkerOptions, 'connection' | 'prefix'>): JobWorker;
+  startWorker(
+    run: (run: JobRun) => Promise<void>,
+    options: Omit<WorkerOptions, 'connection' | 'prefix'>,
+  ): JobWorker;
   /** Lets go of connections the queue and the worker do not close themselves. */
   disconnect(): void;
 };
@@ -86,8 +99,8 @@ async function openPostgres(databaseUrl: string, onError: (error: Error) => void
   queue.on('error', onError);
   return {
     queue,
-    startWorker: (process, options) => {
-      const worker = new Worker(QUEUE, process, { ...options, connection });
+    startWorker: (run, options) => {
+      const worker = new Worker(QUEUE, (job, token) => run(runOf(job, token)), { ...options, connection });
       worker.on('error', onError);
       return stoppable(worker);
     },
@@ -116,8 +129,12 @@ async function openRedis(
   queue.on('error', onError);
   return {
     queue,
-    startWorker: (process, options) => {
-      const worker = new Worker(QUEUE, process, { ...options, connection, prefix });
+    startWorker: (run, options) => {
+      const worker = new Worker(QUEUE, (job, token) => run(runOf(job, token)), {
+        ...options,
+        connection,
+        prefix,
+      });
       worker.on('error', onError);
       return stoppable(worker);
     },
@@ -125,6 +142,18 @@ async function openRedis(
     disconnect: () => {
       isOver = true;
       connection.disconnect();
+    },
+  };
+}
+
+function runOf(job: Job, token: string | undefined): JobRun {
+  return {
+    name: job.name,
+    id: job.id ?? '',
+    handBack: async () => {
+      await job.moveToWait(token);
+      // How BullMQ is told that the run neither ended nor failed; it goes by the name.
+      throw Object.assign(new Error('handed back'), { name: 'WaitingError' });
     },
   };
 }
@@ -143,6 +172,7 @@ type BullWorker = {
 function stoppable(worker: BullWorker): JobWorker {
   return {
     waitUntilReady: () => worker.waitUntilReady(),
+    takeNoMore: () => worker.pause(true),
     close: async () => {
       await worker.pause(true);
       await worker.close();

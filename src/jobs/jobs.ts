@@ -1,13 +1,20 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Clock } from '../base/clock.ts';
 import { traceOf, withoutParameters, type Log } from '../base/log.ts';
-import { openBackend, type JobBackend, type JobQueue, type JobStore, type JobWorker } from './backend.ts';
-import { planJobs, planLostJobs } from './plan.ts';
+import type { WatchedClock } from '../db/watch-database-clock.ts';
+import {
+  openBackend,
+  type JobBackend,
+  type JobQueue,
+  type JobRun,
+  type JobStore,
+  type JobWorker,
+} from './backend.ts';
+import { planJobs, repairPlan } from './plan.ts';
 
 /** Something that is done again and again, each time by one process. */
 export type Job = {
-  /** How often, or when: cron fields, in UTC. */
-  repeat: { everyMs: number } | { cron: string };
+  /** How often, or when: cron fields, in UTC, and the longest time from one run to the next. */
+  repeat: { everyMs: number } | { cron: string; apartMs: number };
   /** How often a failed run is tried again. A job that runs every minute anyway needs none. */
   retries: number;
   /** Safe to be run twice: a process that was killed may have done all of it but say so. */
@@ -22,11 +29,14 @@ export type JobEnd = { name: string; result: 'completed' | 'failed' };
 export type JobOptions = {
   store: JobStore;
   schedule: Schedule;
-  clock: Clock;
+  /** While it is not right, this process takes no jobs, and plans none. */
+  clock: JobClock;
   log: Log;
   onEnded(end: JobEnd): void;
   limits?: Partial<JobLimits>;
 };
+
+export type JobClock = Pick<WatchedClock, 'now' | 'elapsed' | 'isRight'>;
 
 export type JobLimits = {
   /** Jobs of this process at a time. */
@@ -37,9 +47,9 @@ export type JobLimits = {
   stalledEveryMs: number;
   /** The first wait before a failed run is tried again; each next one is twice as long. */
   retryMs: number;
-  /** How often it is made sure that every job still has a next run. */
+  /** How often it is made sure that every job still has a next run, and none too far away. */
   lookOverEveryMs: number;
-  /** How long to wait before a store that did not answer at the start is asked again. */
+  /** How long to wait before a store that did not answer at the start, or a clock that was wrong, is asked again. */
   openAgainMs: number;
 };
 
@@ -59,7 +69,7 @@ const LIMITS: JobLimits = {
   lockMs: 30_000,
   stalledEveryMs: 30_000,
   retryMs: 5_000,
-  lookOverEveryMs: 60_000,
+  lookOverEveryMs: 10_000,
   openAgainMs: 5_000,
 };
 // A job whose process died that often is likely to be why.
@@ -76,28 +86,32 @@ export function startJobs(options: JobOptions): Jobs {
   const ready = Promise.withResolvers<JobQueue>();
   const underWay = new Set<string>();
   let isAway = false;
+  let isResting = false;
   let backend: JobBackend | undefined;
   let worker: JobWorker | undefined;
 
   async function start(): Promise<void> {
     while (!stopping.signal.aborted) {
       try {
-        await open();
-        return;
+        if (await clock.isRight()) {
+          await open();
+          return;
+        }
       } catch (error) {
         tellAway(error);
         await close();
-        await pause(limits.openAgainMs);
       }
+      await pause(limits.openAgainMs);
     }
   }
 
   async function open(): Promise<void> {
     backend = await openBackend(options.store, tellAway);
     const { queue } = backend;
-    await planJobs(queue, schedule, limits.retryMs);
+    const far = await planJobs(queue, schedule, limits.retryMs, clock.now());
+    tellFar(far);
     if (stopping.signal.aborted) return close();
-    worker = backend.startWorker((job) => run(job.name, job.id ?? ''), {
+    worker = backend.startWorker(run, {
       concurrency: limits.concurrency,
       lockDuration: limits.lockMs,
       stalledInterval: limits.stalledEveryMs,
@@ -107,7 +121,13 @@ export function startJobs(options: JobOptions): Jobs {
     ready.resolve(queue);
   }
 
-  async function run(name: string, id: string): Promise<void> {
+  async function run({ name, id, handBack }: JobRun): Promise<void> {
+    if (!(await clock.isRight())) {
+      // By now BullMQ has planned the next run by the same wrong clock; the others put that right.
+      isResting = true;
+      await worker?.takeNoMore();
+      return handBack();
+    }
     const job = schedule[name];
     if (!job) throw new Error(`this version of the gateway knows no job ${name}`);
     if (isAway) log('info', 'the job store is back');
@@ -135,18 +155,37 @@ export function startJobs(options: JobOptions): Jobs {
 
   /**
    * A run plans the next one, so a job whose store lost what it held, or failed at that very moment, would never
-   * run again.
+   * run again, and one whose run was taken by a process with a clock that is ahead, not for as long as that.
    */
   async function lookOver(): Promise<void> {
     for (await pause(limits.lookOverEveryMs); !stopping.signal.aborted; await pause(limits.lookOverEveryMs)) {
       try {
+        if (isResting || !(await clock.isRight())) await rest();
         if (!backend) continue;
-        const late = clock.now() - limits.lookOverEveryMs;
-        const planned = await planLostJobs(backend.queue, schedule, limits.retryMs, late);
-        if (planned.length > 0) log('warn', 'jobs had no next run; they have one again', { jobs: planned });
+        const now = clock.now();
+        const times = { now, late: now - limits.lookOverEveryMs };
+        const { lost, far } = await repairPlan(backend.queue, schedule, limits.retryMs, times);
+        if (lost.length > 0) log('warn', 'jobs had no next run; they have one again', { jobs: lost });
+        tellFar(far);
       } catch (error) {
         tellAway(error);
       }
+    }
+  }
+
+  /** Takes no jobs until the clock is right again. */
+  async function rest(): Promise<void> {
+    await close();
+    isResting = false;
+    starting = start();
+    await starting;
+  }
+
+  function tellFar(jobs: string[]): void {
+    if (jobs.length > 0) {
+      log('warn', 'jobs were planned too far ahead, by a process with a wrong clock; they are planned anew', {
+        jobs,
+      });
     }
   }
 
@@ -170,7 +209,7 @@ export function startJobs(options: JobOptions): Jobs {
     backend = undefined;
   }
 
-  const starting = start();
+  let starting = start();
   void starting.then(lookOver);
 
   return {

@@ -27,6 +27,7 @@ export type ScheduleDeps = {
 const SECOND_MS = 1_000;
 const MINUTE_MS = 60 * SECOND_MS;
 const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
 
 /** What the gateway does without being asked. What money waits for within seconds is not here but swept by every process. */
 export function createSchedule({ calls, billing, webhooks, proofs, reconcile }: ScheduleDeps): Schedule {
@@ -69,9 +70,13 @@ export function createSchedule({ calls, billing, webhooks, proofs, reconcile }: 
       run: () => reconcilePayouts(billing),
     },
     // The day it proves has ended, and its last calls with it.
-    'publish-proof': { repeat: { cron: '10 0 * * *' }, retries: 8, run: () => publishProof(proofs) },
+    'publish-proof': {
+      repeat: { cron: '10 0 * * *', apartMs: DAY_MS },
+      retries: 8,
+      run: () => publishProof(proofs),
+    },
     'reconcile-ledger': {
-      repeat: { cron: '40 0 * * *' },
+      repeat: { cron: '40 0 * * *', apartMs: DAY_MS },
       retries: 5,
       run: () => reconcileLedger(reconcile, calls.log),
     },

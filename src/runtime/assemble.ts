@@ -15,6 +15,7 @@ import { createCallRecorder } from '../calls/records.ts';
 import { createCallResults } from '../calls/results.ts';
 import { createRunningCalls } from '../calls/running-calls.ts';
 import { loadCatalog, type Catalog } from '../catalog/catalog.ts';
+import { readDatabaseClock } from '../db/database-clock.ts';
 import type { Database } from '../db/db.ts';
 import type { Change, ChangeFeed } from '../db/listen.ts';
 import { createAdmission } from '../http/admission.ts';
@@ -127,7 +128,6 @@ export async function assemble(parts: Parts, options: AssembleOptions): Promise<
     db: database.db,
     stripe: options.stripe && openStripe(options.stripe),
     publicUrl: options.publicUrl,
-    clock,
     log,
   };
   const webhooks = openWebhooks({ db: database.db, allowEndpoint: options.allowEndpoint, clock, log });
@@ -172,7 +172,7 @@ export async function assemble(parts: Parts, options: AssembleOptions): Promise<
     calls: deps,
     billing,
     webhooks,
-    proofs: { db: database.db, clock, issuer: options.publicUrl, key },
+    proofs: { db: database.db, issuer: options.publicUrl, key },
     reconcile: compareBooks,
   });
   return {
@@ -215,7 +215,7 @@ export function assembleCalls(
 
 /** Our books against themselves and against Stripe's. */
 function bookComparison(billing: BillingDeps, metrics: Metrics): Reconcile {
-  const { db, clock, log } = billing;
+  const { db, log } = billing;
   return async (limit) => {
     const outside = [
       billing.stripe
@@ -223,7 +223,7 @@ function bookComparison(billing: BillingDeps, metrics: Metrics): Reconcile {
         : { what: 'Stripe', compare: undefined },
       { what: 'payout', compare: () => comparePayouts(billing) },
     ];
-    const found = await reconcile({ db, now: new Date(clock.now()), outside, log }, limit);
+    const found = await reconcile({ db, now: await readDatabaseClock(db), outside, log }, limit);
     metrics.onReconciled(found.count);
     return found;
   };

@@ -24,7 +24,7 @@ export type Gateway = Assembled & {
 /** Builds a gateway on a migrated database. */
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   letCallsDieYoung();
-  const parts = openNodeParts(options);
+  const parts = await openNodeParts(options);
   const gateway = await assemble(parts, options);
   const { log } = options;
   const housekeeping = startHousekeeping(gateway.deps, log);

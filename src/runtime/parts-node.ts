@@ -1,8 +1,9 @@
 import type { Log } from '../base/log.ts';
-import { systemClock, type Clock } from '../base/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import type { Sign } from '../base/signer.ts';
 import { openDatabase, type Database } from '../db/db.ts';
 import { listenForChanges, type Change, type ChangeFeed } from '../db/listen.ts';
+import { watchDatabaseClock, type WatchedClock } from '../db/watch-database-clock.ts';
 import type { Gate } from '../governance/gate.ts';
 import { createMemoryGate } from '../governance/memory-gate.ts';
 import { createRedisGate } from '../governance/redis-gate.ts';
@@ -23,7 +24,8 @@ export type Parts = {
   upstream: Upstream;
   /** The Ed25519 key that requests, receipts and proofs are signed with. */
   key: Pick<SigningKey, 'keyId' | 'publicJwk'> & { sign: Sign };
-  clock: Clock;
+  /** The database's time, told without asking. */
+  clock: WatchedClock;
   /** Hears what other processes change, as long as the feed lives. */
   listen(ear: ChangeEar): Promise<ChangeFeed>;
 };
@@ -47,18 +49,18 @@ export type NodePartsOptions = {
 };
 
 /** PostgreSQL and Redis over sockets, agents over undici, signatures on a thread of their own. */
-export function openNodeParts(options: NodePartsOptions): Parts {
+export async function openNodeParts(options: NodePartsOptions): Promise<Parts> {
   const { databaseUrl, log } = options;
-  const clock = systemClock;
   const database = openDatabase(databaseUrl, {
     log,
     maxConnections: options.maxConnections ?? LIMITS.databaseConnections,
   });
+  const clock = await watchDatabaseClock(database, { log });
   const { keyId, publicJwk, privateKey } = readSigningKey(options.signingKeyPem);
   const sign = createSigner(privateKey);
   const upstream = createUpstream({
     allowEndpoint: options.allowEndpoint,
-    signer: createRequestSigner({ keyId, sign }),
+    signer: createRequestSigner({ keyId, sign, clock }),
     log,
   });
   return {

@@ -36,6 +36,7 @@ export async function shutDown(
   await gateway.webhooks.close();
   await parts.ledger.close();
   await recorder.flushed();
+  parts.clock.close();
   await Promise.allSettled([parts.upstream.close(), parts.gate.close(), gateway.feed.close()]);
   await parts.database.close();
 }

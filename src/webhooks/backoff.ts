@@ -19,9 +19,9 @@ export const RETRY_AFTER_MS = [
 /** A receiver that comes back must not meet everything it missed in one moment. */
 const JITTER = 0.1;
 
-/** When the next attempt is due after `attempts` of them failed; undefined when that was the last. */
-export function retryAt(attempts: number, now: number, random: () => number = Math.random): Date | undefined {
+/** How long after `attempts` of them failed the next one is due; undefined when that was the last. */
+export function retryAfterMs(attempts: number, random: () => number = Math.random): number | undefined {
   const waitMs = RETRY_AFTER_MS[attempts - 1];
   if (waitMs === undefined) return undefined;
-  return new Date(now + Math.round(waitMs * (1 + JITTER * (2 * random() - 1))));
+  return Math.round(waitMs * (1 + JITTER * (2 * random() - 1)));
 }

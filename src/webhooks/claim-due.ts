@@ -1,4 +1,5 @@
 import { sql } from 'drizzle-orm';
+import { databaseNow, databaseNowPlus } from '../db/database-clock.ts';
 import type { WebhookDeps } from './deps.ts';
 
 /**
@@ -20,7 +21,10 @@ export type Claimed = {
   secret: string;
   /** Signs as well. */
   previousSecret: string | null;
+  /** By the database's clock. */
   leasedUntil: Date;
+  /** What our own said before it was asked for: a moment no later than the one the lease began. */
+  askedElapsed: number;
 };
 
 /**
@@ -33,9 +37,10 @@ export async function claimDue({ db, flights, clock }: WebhookDeps): Promise<Cla
   if (room <= 0) return [];
   const rooms = [...flights.rooms()];
   const organizationRooms = [...flights.organizationRooms()];
-  const now = new Date(clock.now());
-  const leasedUntil = new Date(clock.now() + LEASE_MS);
-  const { rows } = await db.execute<Omit<Claimed, 'leasedUntil'>>(sql`
+  const askedElapsed = clock.elapsed();
+  const { rows } = await db.execute<
+    Omit<Claimed, 'leasedUntil' | 'askedElapsed'> & { leasedUntil: string }
+  >(sql`
     WITH RECURSIVE waiting (endpoint_id) AS (
       (SELECT endpoint_id FROM webhook_deliveries WHERE status = 'pending' ORDER BY endpoint_id LIMIT 1)
       UNION ALL
@@ -60,8 +65,8 @@ export async function claimDue({ db, flights, clock }: WebhookDeps): Promise<Cla
       SELECT v.*, CASE WHEN v.wanted <= v.share THEN v.room ELSE (
         SELECT count(*) FROM (
           SELECT FROM webhook_deliveries d
-          WHERE d.endpoint_id = v.id AND d.status = 'pending' AND d.next_attempt_at <= ${now}
-            AND (d.leased_until IS NULL OR d.leased_until <= ${now})
+          WHERE d.endpoint_id = v.id AND d.status = 'pending' AND d.next_attempt_at <= ${databaseNow}
+            AND (d.leased_until IS NULL OR d.leased_until <= ${databaseNow})
           -- In the order of the index, which is left as soon as there is no more room.
           ORDER BY d.next_attempt_at LIMIT v.room
         ) one
@@ -73,23 +78,24 @@ export async function claimDue({ db, flights, clock }: WebhookDeps): Promise<Cla
         least(c.due, greatest(0, c.share + c.due
           - sum(c.due) OVER (PARTITION BY c.organization_id ORDER BY random() ROWS UNBOUNDED PRECEDING)
         ))::int AS room,
-        CASE WHEN c.previous_secret_expires_at > ${now} THEN c.previous_secret END AS previous_secret
+        CASE WHEN c.previous_secret_expires_at > ${databaseNow} THEN c.previous_secret END AS previous_secret
       FROM counted c
       ORDER BY random()
     ), claimed AS MATERIALIZED (
       SELECT due.id FROM open CROSS JOIN LATERAL (
         SELECT d.id FROM webhook_deliveries d
-        WHERE d.endpoint_id = open.id AND d.status = 'pending' AND d.next_attempt_at <= ${now}
-          AND (d.leased_until IS NULL OR d.leased_until <= ${now})
+        WHERE d.endpoint_id = open.id AND d.status = 'pending' AND d.next_attempt_at <= ${databaseNow}
+          AND (d.leased_until IS NULL OR d.leased_until <= ${databaseNow})
         ORDER BY d.next_attempt_at LIMIT open.room FOR UPDATE SKIP LOCKED
       ) due
       LIMIT ${room}
     )
-    UPDATE webhook_deliveries d SET leased_until = ${leasedUntil}
+    UPDATE webhook_deliveries d SET leased_until = ${databaseNowPlus(LEASE_MS)}
     FROM claimed, open
     WHERE d.id = claimed.id AND open.id = d.endpoint_id
     RETURNING d.id, d.endpoint_id AS "endpointId", open.organization_id AS "organizationId",
       d.event_id AS "eventId", d.payload::text AS payload, d.attempts,
-      open.url, open.secret, open.previous_secret AS "previousSecret"`);
-  return rows.map((row) => ({ ...row, leasedUntil }));
+      open.url, open.secret, open.previous_secret AS "previousSecret",
+      d.leased_until AS "leasedUntil"`);
+  return rows.map((row) => ({ ...row, leasedUntil: new Date(row.leasedUntil), askedElapsed }));
 }

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { traceOf } from '../base/log.ts';
-import { retryAt } from './backoff.ts';
-import { claimDue, type Claimed } from './claim-due.ts';
+import { retryAfterMs } from './backoff.ts';
+import { claimDue, LEASE_MS, type Claimed } from './claim-due.ts';
 import type { WebhookDeps } from './deps.ts';
 import { markGone } from './endpoints.ts';
 import type { EndedAttempt } from './record-attempts.ts';
@@ -44,18 +44,19 @@ async function landsInTime(landed: Promise<void>): Promise<boolean> {
 async function deliver(deps: WebhookDeps, claimed: Claimed): Promise<'delivered' | 'failed'> {
   const { sender, recorder, clock, log } = deps;
   try {
-    const at = clock.now();
+    const before = clock.elapsed();
+    const heldMs = before - claimed.askedElapsed;
     // This process slept so long that another may have taken it, or will before we have ended.
-    if (at + sender.timeoutMs >= claimed.leasedUntil.getTime()) return 'failed';
+    if (heldMs + sender.timeoutMs >= LEASE_MS) return 'failed';
+    const at = Math.trunc(claimed.leasedUntil.getTime() - LEASE_MS + heldMs);
 
     const secrets =
       claimed.previousSecret === null ? [claimed.secret] : [claimed.secret, claimed.previousSecret];
-    const before = clock.elapsed();
     const headers = signatureHeaders(claimed.eventId, at, claimed.payload, secrets);
     const attempt = await sender.send(claimed.url, headers, claimed.payload);
     // Sent; from here on it is known to the receiver, and a crash makes it hear of it again.
 
-    const outcome = outcomeOf(attempt, claimed.attempts + 1, clock.now());
+    const outcome = outcomeOf(attempt, claimed.attempts + 1);
     if (attempt.status === GONE) await markGone(deps.db, claimed.endpointId, claimed.url);
     await recorder.record({
       ...attempt,
@@ -75,9 +76,9 @@ async function deliver(deps: WebhookDeps, claimed: Claimed): Promise<'delivered'
   }
 }
 
-function outcomeOf({ error, status }: Attempt, attempts: number, now: number): EndedAttempt['outcome'] {
+function outcomeOf({ error, status }: Attempt, attempts: number): EndedAttempt['outcome'] {
   if (error === null) return { kind: 'delivered' };
   if (status === GONE) return { kind: 'failed' };
-  const at = retryAt(attempts, now);
-  return at ? { kind: 'retry', at } : { kind: 'failed' };
+  const afterMs = retryAfterMs(attempts);
+  return afterMs === undefined ? { kind: 'failed' } : { kind: 'retry', afterMs };
 }

@@ -1,9 +1,9 @@
 import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
-import type { Clock } from '../base/clock.ts';
 import { idOfUuid, newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import type { JsonObject } from '../base/json.ts';
 import { Problem } from '../base/problem.ts';
+import { databaseNow, readDatabaseClock } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { getEndpoint, ownedBy, type WebhookOwner } from './endpoints.ts';
 import { insertDeliveries } from './insert-deliveries.ts';
@@ -85,22 +85,16 @@ export async function getDelivery(db: Db | Tx, owner: WebhookOwner, id: string):
  * Makes a delivery due now, whatever became of it, with all its attempts before it; its event keeps its id, so
  * a receiver that had it knows. One that is being sent at this moment is left to that.
  */
-export async function replayDelivery(
-  tx: Tx,
-  owner: WebhookOwner,
-  id: string,
-  clock: Clock,
-): Promise<DeliveryDetail> {
+export async function replayDelivery(tx: Tx, owner: WebhookOwner, id: string): Promise<DeliveryDetail> {
   const { endpointId } = await getDelivery(tx, owner, id);
   await refuseDisabled(tx, owner, endpointId);
-  const now = new Date(clock.now());
   await tx
     .update(webhookDeliveries)
-    .set({ status: 'pending', attempts: 0, nextAttemptAt: now, leasedUntil: null, deliveredAt: null })
+    .set({ status: 'pending', attempts: 0, nextAttemptAt: databaseNow, leasedUntil: null, deliveredAt: null })
     .where(
       and(
         eq(webhookDeliveries.id, uuidOfId('whd', id) ?? ''),
-        sql`(${webhookDeliveries.leasedUntil} is null or ${webhookDeliveries.leasedUntil} <= ${now})`,
+        sql`(${webhookDeliveries.leasedUntil} is null or ${webhookDeliveries.leasedUntil} <= ${databaseNow})`,
       ),
     );
   return getDelivery(tx, owner, id);
@@ -111,23 +105,18 @@ export async function insertTestDelivery(
   tx: Tx,
   owner: WebhookOwner,
   endpointId: string,
-  clock: Clock,
 ): Promise<DeliveryDetail> {
   await refuseDisabled(tx, owner, endpointId);
   await refuseManyTests(tx, endpointId);
-  const [uuid] = await insertDeliveries(
-    tx,
-    [
-      {
-        endpointUuid: uuidOfId('whe', endpointId) ?? '',
-        eventId: newId('evt'),
-        type: TEST_TYPE,
-        occurredAt: new Date(clock.now()),
-        data: { webhook_id: endpointId, currency: owner.currency },
-      },
-    ],
-    clock.now(),
-  );
+  const [uuid] = await insertDeliveries(tx, [
+    {
+      endpointUuid: uuidOfId('whe', endpointId) ?? '',
+      eventId: newId('evt'),
+      type: TEST_TYPE,
+      occurredAt: await readDatabaseClock(tx),
+      data: { webhook_id: endpointId, currency: owner.currency },
+    },
+  ]);
   invariant(uuid !== undefined, 'a new event is delivered');
   return getDelivery(tx, owner, idOfUuid('whd', uuid));
 }

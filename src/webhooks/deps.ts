@@ -13,7 +13,8 @@ export type WebhookDeps = {
   /** What this process is sending at the moment. */
   flights: Flights;
   recorder: AttemptRecorder;
-  clock: Clock;
+  /** For durations alone: what time it is, the database says. */
+  clock: Pick<Clock, 'elapsed'>;
   log: Log;
 };
 
@@ -24,7 +25,7 @@ const LAST_ANSWERS_MS = 2_000;
 export type Webhooks = WebhookDeps & { close(): Promise<void> };
 
 export function openWebhooks(
-  options: SenderOptions & { db: Db; clock: Clock; log: Log; limits?: FlightLimits },
+  options: SenderOptions & { db: Db; clock: Pick<Clock, 'elapsed'>; log: Log; limits?: FlightLimits },
 ): Webhooks {
   const { db, clock, log, limits, ...senderOptions } = options;
   const sender = createSender(senderOptions);

@@ -1,10 +1,10 @@
 import { and, asc, eq, isNull, sql } from 'drizzle-orm';
 import { EVENT_TYPES, type EventType } from '../audit/events.ts';
-import type { Clock } from '../base/clock.ts';
 import { idOfUuid, newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Currency } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
+import { databaseNow, databaseNowPlus } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { newWebhookSecret } from './signature.ts';
 import { webhookEndpoints } from './tables.ts';
@@ -105,12 +105,11 @@ export async function rotateSecret(
   tx: Tx,
   owner: WebhookOwner,
   id: string,
-  clock: Clock,
 ): Promise<{ endpoint: WebhookEndpoint; secret: string }> {
   const secret = newWebhookSecret();
   const endpoint = await change(tx, owner, id, {
     previousSecret: sql`${webhookEndpoints.secret}`,
-    previousSecretExpiresAt: new Date(clock.now() + ROTATION_MS),
+    previousSecretExpiresAt: databaseNowPlus(ROTATION_MS),
     secret,
   });
   return { endpoint, secret };
@@ -118,7 +117,7 @@ export async function rotateSecret(
 
 /** Nobody sees it any more and nothing is sent; `forgetDeliveries` removes what belongs to it. */
 export async function markDeleted(tx: Tx, owner: WebhookOwner, id: string): Promise<WebhookEndpoint> {
-  return change(tx, owner, id, { isDisabled: true, deletedAt: sql`now()` });
+  return change(tx, owner, id, { isDisabled: true, deletedAt: databaseNow });
 }
 
 /** The receiver said that it is gone for good. */

@@ -2,6 +2,7 @@ import { and, arrayContains, asc, eq, inArray, isNull, lt, not, or, sql } from '
 import { events } from '../audit/tables.ts';
 import { idOfUuid } from '../base/ids.ts';
 import type { JsonObject } from '../base/json.ts';
+import { databaseNow } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import type { WebhookDeps } from './deps.ts';
 import { followJournal } from './follow-journal.ts';
@@ -21,7 +22,7 @@ export async function fanOut(deps: WebhookDeps): Promise<number> {
   let made = 0;
   for (const tell of [tellEvents, followJournal]) {
     for (let batch = 0; batch < MOST_BATCHES; batch += 1) {
-      const told = await tell(deps.db, deps.clock.now());
+      const told = await tell(deps.db);
       made += told.deliveries;
       if (!told.isMore) break;
     }
@@ -29,7 +30,7 @@ export async function fanOut(deps: WebhookDeps): Promise<number> {
   return made;
 }
 
-async function tellEvents(db: Db, now: number): Promise<{ deliveries: number; isMore: boolean }> {
+async function tellEvents(db: Db): Promise<{ deliveries: number; isMore: boolean }> {
   return db.transaction(async (tx) => {
     const batch = await tx
       .select({ id: events.id })
@@ -42,11 +43,8 @@ async function tellEvents(db: Db, now: number): Promise<{ deliveries: number; is
     if (batch.length === 0) return { deliveries: 0, isMore: false };
 
     const ids = batch.map(({ id }) => id);
-    const inserted = await insertDeliveries(tx, await listWanted(tx, ids), now);
-    await tx
-      .update(events)
-      .set({ fannedOutAt: new Date(now) })
-      .where(inArray(events.id, ids));
+    const inserted = await insertDeliveries(tx, await listWanted(tx, ids));
+    await tx.update(events).set({ fannedOutAt: databaseNow }).where(inArray(events.id, ids));
     return { deliveries: inserted.length, isMore: batch.length === BATCH };
   });
 }

@@ -19,7 +19,7 @@ const BATCH = 1_000;
  * others'. A gateway whose organizations have no webhooks pays one small transaction a look for it, and no
  * call pays for an index that only this would need.
  */
-export async function followJournal(db: Db, now: number): Promise<{ deliveries: number; isMore: boolean }> {
+export async function followJournal(db: Db): Promise<{ deliveries: number; isMore: boolean }> {
   return db.transaction(
     async (tx) => {
       const cursor = await lockCursor(tx);
@@ -30,7 +30,7 @@ export async function followJournal(db: Db, now: number): Promise<{ deliveries: 
       const lastSeq = await getLastSeq(tx);
       const writers = await listWriters(tx);
       const { reach, mark } = moveOn(cursor, { seq: lastSeq, writers });
-      const told = await tellCalls(tx, { after: cursor.seq, upTo: reach }, now);
+      const told = await tellCalls(tx, { after: cursor.seq, upTo: reach });
       if (told.upTo !== cursor.seq || mark !== cursor.mark) await markTold(tx, told.upTo, mark);
       return { deliveries: told.deliveries, isMore: told.isMore };
     },
@@ -103,7 +103,6 @@ type CallRow = {
 async function tellCalls(
   tx: Tx,
   range: { after: bigint; upTo: bigint },
-  now: number,
 ): Promise<{ upTo: bigint; deliveries: number; isMore: boolean }> {
   const listeners = range.upTo > range.after ? await listListeners(tx) : [];
   if (listeners.length === 0) return { upTo: range.upTo, deliveries: 0, isMore: false };
@@ -122,7 +121,7 @@ async function tellCalls(
         })
         .map((listener) => deliveryOf(row, listener)),
     );
-  const inserted = await insertDeliveries(tx, wanted, now);
+  const inserted = await insertDeliveries(tx, wanted);
   return { upTo, deliveries: inserted.length, isMore };
 }
 

@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm';
 import { newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
 import type { JsonObject } from '../base/json.ts';
+import { databaseNow } from '../db/database-clock.ts';
 import type { Tx } from '../db/db.ts';
 
 /** One event for one endpoint. */
@@ -18,21 +19,16 @@ export type NewDelivery = {
  * Writes deliveries, due at once, and answers how many. One that was written before is passed over, so whoever
  * is unsure writes again.
  */
-export async function insertDeliveries(
-  tx: Tx,
-  deliveries: readonly NewDelivery[],
-  now: number,
-): Promise<string[]> {
+export async function insertDeliveries(tx: Tx, deliveries: readonly NewDelivery[]): Promise<string[]> {
   if (deliveries.length === 0) return [];
   const ids = deliveries.map(() => {
     const id = uuidOfId('whd', newId('whd'));
     invariant(id !== undefined, 'a new id is one of its kind');
     return id;
   });
-  const due = new Date(now);
   const { rows } = await tx.execute<{ id: string }>(sql`
     INSERT INTO webhook_deliveries (id, endpoint_id, event_id, event_type, payload, next_attempt_at)
-    SELECT id, endpoint_id, event_id, event_type, payload::json, ${due}
+    SELECT id, endpoint_id, event_id, event_type, payload::json, ${databaseNow}
     FROM unnest(
       ${sql.param(ids)}::uuid[],
       ${sql.param(deliveries.map((each) => each.endpointUuid))}::uuid[],

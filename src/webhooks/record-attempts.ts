@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm';
 import { createBatcher } from '../base/batcher.ts';
+import { databaseNow } from '../db/database-clock.ts';
 import type { Db } from '../db/db.ts';
 import type { Attempt } from './sender.ts';
 
@@ -10,7 +11,7 @@ export type EndedAttempt = Attempt & {
   leasedUntil: Date;
   at: Date;
   durationMs: number;
-  outcome: { kind: 'delivered' } | { kind: 'retry'; at: Date } | { kind: 'failed' };
+  outcome: { kind: 'delivered' } | { kind: 'retry'; afterMs: number } | { kind: 'failed' };
 };
 
 /** Writes down how attempts ended, many in one statement. */
@@ -45,8 +46,8 @@ async function insertAttempts(db: Db, batch: readonly EndedAttempt[]): Promise<v
         ${column(({ error }) => error)}::text[],
         ${column(({ answer }) => answer)}::text[],
         ${column(({ outcome }) => (outcome.kind === 'retry' ? 'pending' : outcome.kind))}::text[],
-        ${column(({ outcome }) => (outcome.kind === 'retry' ? outcome.at : null))}::timestamptz[]
-      ) AS e (id, leased_until, at, duration_ms, http_status, error, answer, status, next_attempt_at)
+        ${column(({ outcome }) => (outcome.kind === 'retry' ? outcome.afterMs : null))}::int[]
+      ) AS e (id, leased_until, at, duration_ms, http_status, error, answer, status, retry_after_ms)
     ), logged AS (
       INSERT INTO webhook_attempts (delivery_id, at, duration_ms, status, error, answer)
       SELECT e.id, e.at, e.duration_ms, e.http_status, e.error, e.answer FROM ended e
@@ -54,7 +55,8 @@ async function insertAttempts(db: Db, batch: readonly EndedAttempt[]): Promise<v
       JOIN webhook_deliveries known USING (id)
     )
     UPDATE webhook_deliveries d SET
-      status = e.status, attempts = d.attempts + 1, next_attempt_at = e.next_attempt_at, leased_until = NULL,
+      status = e.status, attempts = d.attempts + 1,
+      next_attempt_at = ${databaseNow} + e.retry_after_ms * interval '1 millisecond', leased_until = NULL,
       last_status = e.http_status, last_error = e.error,
       delivered_at = CASE WHEN e.status = 'delivered' THEN e.at END
     FROM ended e

@@ -8,6 +8,7 @@ import { InvariantViolation } from '../../src/base/invariant.ts';
 import { verifyChain } from '../../src/client/verify-chain.ts';
 import { verifyProof } from '../../src/client/verify-proof.ts';
 import type { Caller } from '../../src/identity/caller.ts';
+import { openDatabaseClock, type DatabaseClock } from '../support/database-clock.ts';
 import { testKey, testSigningKey } from '../support/signing.ts';
 import { call, openWorld, type World } from '../support/world.ts';
 import { provenChain } from './filed-chain.ts';
@@ -19,8 +20,10 @@ const ISSUER = 'https://sentinel.example.com';
 
 let world: World;
 let agentId: string;
+let clock: DatabaseClock;
 before(async () => {
   world = await openWorld();
+  clock = openDatabaseClock(world.database);
   agentId = await world.publish();
 });
 after(() => world.close());
@@ -28,8 +31,9 @@ beforeEach(() => {
   world.seller.automatic = (visit) => visit.answer({ answer: 'so' });
 });
 
-function depsAt(now: number): ProofDeps {
-  return { db: world.database.db, clock: { now: () => now, elapsed: () => 0 }, issuer: ISSUER, key: testKey };
+function publishAt(now: number, day?: string, changes: Partial<ProofDeps> = {}): Promise<boolean> {
+  const deps = { db: world.database.db, issuer: ISSUER, key: testKey, ...changes };
+  return clock.at(now, () => publishProof(deps, day));
 }
 
 async function proofOf(caller: Caller, day?: string): Promise<Proof> {
@@ -50,7 +54,7 @@ test('a proof says that all credits sum to zero, that the accounts agree with th
   for (const [index, buyer] of buyers.entries()) {
     for (let made = 0; made <= index; made += 1) await call(world.process, buyer, agentId);
   }
-  assert.equal(await publishProof(depsAt(NOON)), true);
+  assert.equal(await publishAt(NOON), true);
 
   for (const [index, buyer] of buyers.entries()) {
     const proof = await proofOf(buyer);
@@ -91,7 +95,7 @@ test('a proof says that all credits sum to zero, that the accounts agree with th
 test('a proof holds for the chain as it goes on, and not for one that was cut off or rewritten behind it', async () => {
   const buyer = await world.newCaller('100');
   for (let made = 0; made < 3; made += 1) await call(world.process, buyer, agentId);
-  await publishProof(depsAt(NOON), '2026-03-01');
+  await publishAt(NOON, '2026-03-01');
   await call(world.process, buyer, agentId);
   const { chain } = verifyProof(asJson(await proofOf(buyer, '2026-03-01')), keys);
   assert.ok(chain);
@@ -104,23 +108,21 @@ test('a proof holds for the chain as it goes on, and not for one that was cut of
 test('a day has one proof, however many processes make it at once, and it is never made again', async () => {
   const buyer = await world.newCaller('100');
   await call(world.process, buyer, agentId);
-  const made = await Promise.all(
-    Array.from({ length: 5 }, (_, index) => publishProof(depsAt(NOON + index), '2026-02-02')),
+  const deps = { db: world.database.db, issuer: ISSUER, key: testKey };
+  const made = await clock.at(NOON, () =>
+    Promise.all(Array.from({ length: 5 }, () => publishProof(deps, '2026-02-02'))),
   );
   assert.equal(made.filter(Boolean).length, 1);
   const first = await proofOf(buyer, '2026-02-02');
   await call(world.process, buyer, agentId);
-  assert.equal(await publishProof(depsAt(NOON + 1_000), '2026-02-02'), false);
+  assert.equal(await publishAt(NOON + 1_000, '2026-02-02'), false);
   assert.deepEqual(await proofOf(buyer, '2026-02-02'), first);
 });
 
 test('a day that has not ended has no proof, and yesterday is the day before in UTC', async () => {
-  await assert.rejects(publishProof(depsAt(NOON), '2026-03-10'), InvariantViolation);
-  await assert.rejects(
-    publishProof(depsAt(Date.parse('2026-03-10T23:59:59.999Z')), '2026-03-10'),
-    InvariantViolation,
-  );
-  await publishProof(depsAt(Date.parse('2026-05-01T00:00:00Z')));
+  await assert.rejects(publishAt(NOON, '2026-03-10'), InvariantViolation);
+  await assert.rejects(publishAt(Date.parse('2026-03-10T23:59:59.999Z'), '2026-03-10'), InvariantViolation);
+  await publishAt(Date.parse('2026-05-01T00:00:00Z'));
   const buyer = await world.newCaller('1');
   assert.equal((await proofOf(buyer)).proof.day, '2026-04-30');
 });
@@ -132,7 +134,7 @@ test('proofs made while calls run balance, and every one of their chains leads t
   const calling = buyers.map(async (buyer) => {
     while (!over.signal.aborted) await call(world.process, buyer, agentId);
   });
-  for (const day of days) await publishProof(depsAt(NOON), day);
+  for (const day of days) await publishAt(NOON, day);
   over.abort();
   await Promise.all(calling);
 
@@ -153,8 +155,7 @@ test('proofs made while calls run balance, and every one of their chains leads t
 test('a proof is of one moment: a call that ends between two of its reads is not half in it', async () => {
   const buyer = await world.newCaller('1000');
   await call(world.process, buyer, agentId);
-  const deps = depsAt(NOON);
-  const { db } = deps;
+  const { db } = world.database;
   // Not a stand-in: the same transaction, with a paid call after each of its statements.
   const busy = Object.create(db) as typeof db;
   busy.transaction = (work, config) =>
@@ -167,7 +168,7 @@ test('a proof is of one moment: a call that ends between two of its reads is not
         })) as typeof tx.execute;
       return work(watched);
     }, config);
-  await publishProof({ ...deps, db: busy }, '2026-03-05');
+  await publishAt(NOON, '2026-03-05', { db: busy });
 
   const { proof, chain } = await proofOf(buyer, '2026-03-05');
   assert.equal(chain?.seq, 1);
@@ -181,7 +182,7 @@ test('a proof is of one moment: a call that ends between two of its reads is not
 test('a proof altered anywhere, and the chain of another place, are refused', async () => {
   const [buyer, other] = [await world.newCaller('100'), await world.newCaller('100')];
   for (const each of [buyer, other]) await call(world.process, each, agentId);
-  await publishProof(depsAt(NOON), '2026-03-02');
+  await publishAt(NOON, '2026-03-02');
   const proof = asJson(await proofOf(buyer, '2026-03-02'));
   const { chain: theirs } = asJson(await proofOf(other, '2026-03-02'));
   const chain = proof['chain'] as JsonObject;
@@ -220,7 +221,7 @@ test('books that do not balance are told by the proof itself, and refused by who
     buyer.accountId,
   ]);
   try {
-    await publishProof(depsAt(NOON), '2024-01-01');
+    await publishAt(NOON, '2024-01-01');
     const proof = await proofOf(buyer, '2024-01-01');
     assert.equal(proof.proof.sums.live, '0.000001');
     assert.throws(() => verifyProof(asJson(proof), keys), /books are wrong/);

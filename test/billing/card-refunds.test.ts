@@ -327,7 +327,7 @@ test('a failure whose webhook never came is found, weeks after the refund and wi
       confirm: true,
     });
     own.stripe.refund(stranger.id);
-    own.clock.nowMs += 30 * 24 * 3_600_000;
+    await own.clock.later(30 * 24 * 3_600_000);
     own.stripe.endRefund(id, 'failed');
     own.takeEvents();
     const before = own.stripe.requests.length;
@@ -362,7 +362,7 @@ test('a refund that stays pending is asked about until it ends, however old it i
     const { intentId } = await own.paidLoad(buyer, 500);
     const { id } = own.stripe.refund(intentId, 200, 'pending');
     await own.deliverAll();
-    own.clock.nowMs += 90 * 24 * 3_600_000;
+    await own.clock.later(90 * 24 * 3_600_000);
     await reconcileTopUps(own.deps);
     assert.equal((await own.money(buyer)).balance, 300);
     own.stripe.endRefund(id, 'failed');
@@ -384,7 +384,7 @@ test('a total whose refunds are not known by id is asked about, however old they
     await own.deliverAll();
     // As everything was that came before refunds were kept by id.
     await own.database.pool.query('DELETE FROM card_refunds');
-    own.clock.nowMs += 90 * 24 * 3_600_000;
+    await own.clock.later(90 * 24 * 3_600_000);
     const [difference] = await compareTopUps(own.deps);
     assert.deepEqual([difference?.what, difference?.id], ['top-up: card refund', topUpId(topUp)]);
     assert.match(difference?.found ?? '', /^re_\w+ is not known$/);

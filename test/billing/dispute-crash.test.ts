@@ -134,11 +134,11 @@ for (const fault of ['cut request', 'lose reply'] as const) {
     const breaks = await breakEverywhere(
       fault,
       async () => {
-        sales.clock.reset();
+        await sales.clock.reset();
         await decideOverdueDisputes(sales.deps);
         const parties = await sales.newParties();
         await claim(parties, { callId: await sales.sell(parties) })(sales.deps);
-        sales.clock.later(ANSWER_MS);
+        await sales.clock.later(ANSWER_MS);
         return { parties, work: (deps) => decideOverdueDisputes(deps) };
       },
       either(OPEN, { balance: 1_000n * CREDIT, earnings: 0n, disputed: 0n, payable: 0n }),

@@ -10,7 +10,7 @@ import { listEarnedCalls, type EarnedCall } from '../../src/billing/earned-calls
 import { getEarnings, releaseEarnings, type Earnings } from '../../src/billing/earnings.ts';
 import { openDispute } from '../../src/billing/open-dispute.ts';
 import { CREDIT, openSales, type Parties, type Sales } from './sales.ts';
-import { at, passed } from './payees.ts';
+import { passed } from './payees.ts';
 
 let sales: Sales;
 before(async () => {
@@ -21,9 +21,9 @@ beforeEach(() => sales.clock.reset());
 
 const WEEK_MS = DISPUTE_WINDOW_MS;
 
-/** The billing room as it is when everything settled until `moment` can no longer be disputed. */
-function whenSettledBefore(moment: number): BillingDeps {
-  return { ...sales.deps, clock: at(moment + WEEK_MS) };
+/** Releases earnings when everything settled until `moment` can no longer be disputed. */
+function releaseBefore(moment: number, deps: BillingDeps = sales.deps) {
+  return sales.clock.at(moment + WEEK_MS, () => releaseEarnings(deps));
 }
 
 async function earningsOf({ sellerId, currency }: Parties): Promise<Omit<Earnings, 'nextReleaseAt'>> {
@@ -71,7 +71,7 @@ test('what a call earned is pending for seven days, and available after them', a
   const callId = await sales.sell(parties, { amountMicros: 10n * CREDIT, feeMicros: 300_000n });
   const settled = await settledAt(callId);
 
-  await releaseEarnings(whenSettledBefore(settled - 1));
+  await releaseBefore(settled - 1);
   assert.deepEqual(await earningsOf(parties), {
     ...nothing,
     pendingMicros: 9_700_000n,
@@ -80,7 +80,7 @@ test('what a call earned is pending for seven days, and available after them', a
   const { nextReleaseAt } = await getEarnings(sales.database.db, parties.sellerId, 'live');
   assert.equal(nextReleaseAt?.getTime(), settled + WEEK_MS);
 
-  await releaseEarnings(whenSettledBefore(settled + 1));
+  await releaseBefore(settled + 1);
   assert.deepEqual(await earningsOf(parties), {
     ...nothing,
     availableMicros: 9_700_000n,
@@ -95,14 +95,15 @@ test('eight workers at the same moment release once, in one row', async () => {
   await sales.sell(parties);
   const first = Date.now() + 1;
   await passed(first);
-  await releaseEarnings(whenSettledBefore(first));
+  await releaseBefore(first);
   for (let n = 0; n < 3; n += 1) await sales.sell(parties);
   const second = Date.now() + 1;
   await passed(second);
   // Still pending, and enough to be taken for what was released a moment ago.
   for (let n = 0; n < 3; n += 1) await sales.sell(parties);
-  const deps = whenSettledBefore(second);
-  await Promise.all(Array.from({ length: 8 }, () => releaseEarnings(deps)));
+  await sales.clock.at(second + WEEK_MS, () =>
+    Promise.all(Array.from({ length: 8 }, () => releaseEarnings(sales.deps))),
+  );
   const { pendingMicros, availableMicros } = await earningsOf(parties);
   assert.deepEqual([pendingMicros, availableMicros], [29_100_000n, 38_800_000n]);
   assert.deepEqual(await releasesOf(parties), ['9700000', '29100000']);
@@ -112,7 +113,7 @@ test('eight workers at the same moment release once, in one row', async () => {
 test('years of earnings from before there were releases are released in the first one', async () => {
   const parties = await sales.newParties();
   const callId = await sales.sell(parties);
-  await releaseEarnings(whenSettledBefore((await settledAt(callId)) + 3 * 365 * 24 * 3_600_000));
+  await releaseBefore((await settledAt(callId)) + 3 * 365 * 24 * 3_600_000);
   assert.equal((await earningsOf(parties)).availableMicros, 9_700_000n);
 });
 
@@ -126,10 +127,10 @@ test('each run takes up where the one before it ended', async () => {
     // The next one is settled in a later millisecond.
     await passed(marks.at(-1) ?? 0);
   }
-  for (const mark of marks) await releaseEarnings(whenSettledBefore(mark));
+  for (const mark of marks) await releaseBefore(mark);
   // A clock that was put back and right again releases nothing twice.
   await sales.sell(parties, { amountMicros: 90n * CREDIT, feeMicros: 0n });
-  for (const mark of marks) await releaseEarnings(whenSettledBefore(mark));
+  for (const mark of marks) await releaseBefore(mark);
   assert.deepEqual(await releasesOf(parties), ['3000000', '5000000', '7000000']);
 });
 
@@ -138,7 +139,7 @@ test('what is in dispute is not released with the rest', async () => {
   const [disputed] = [await sales.sell(parties), await sales.sell(parties)];
   const { dispute: opened } = await dispute(parties, disputed);
   const { disputeId } = idOf(opened);
-  await releaseEarnings(whenSettledBefore(Date.now() + 1_000));
+  await releaseBefore(Date.now() + 1_000);
   assert.deepEqual(await earningsOf(parties), {
     ...nothing,
     availableMicros: 9_700_000n,
@@ -167,7 +168,7 @@ test('what was rejected in time is released with the rest, once, and what was re
   assert.deepEqual(await releasesOf(parties), []);
   await passed(mark);
   const later = await sales.sell(parties);
-  for (let n = 0; n < 2; n += 1) await releaseEarnings(whenSettledBefore(mark));
+  for (let n = 0; n < 2; n += 1) await releaseBefore(mark);
   assert.deepEqual(await releasesOf(parties), ['19400000']);
   const { availableMicros, pendingMicros, inDisputeMicros } = await earningsOf(parties);
   assert.deepEqual([availableMicros, pendingMicros, inDisputeMicros], [19_400_000n, 9_700_000n, 0n]);
@@ -180,17 +181,17 @@ test('a dispute about a part lets the rest go, and what is rejected after that f
   const parties = await sales.newParties();
   const callId = await sales.sell(parties, { amountMicros: 10n * CREDIT, feeMicros: 0n });
   const { disputeId } = idOf((await dispute(parties, callId, 4n * CREDIT)).dispute);
-  await releaseEarnings(whenSettledBefore(Date.now() + 1_000));
+  await releaseBefore(Date.now() + 1_000);
   const open = await earningsOf(parties);
   assert.deepEqual([open.availableMicros, open.inDisputeMicros], [6n * CREDIT, 4n * CREDIT]);
   await answer(parties, disputeId, 'reject');
   assert.equal((await earningsOf(parties)).availableMicros, 10n * CREDIT);
 });
 
-test('what was released cannot be disputed, whatever the clock of the process that is asked says', async () => {
+test('what was released cannot be disputed, also when the clock is put back', async () => {
   const parties = await sales.newParties();
   const callId = await sales.sell(parties);
-  await releaseEarnings(whenSettledBefore(Date.now() + 1_000));
+  await releaseBefore(Date.now() + 1_000);
   // Another call is pending: its money must not pay for the dispute.
   await sales.sell(parties);
   await assert.rejects(dispute(parties, callId), Problem);
@@ -202,8 +203,7 @@ test('a dispute and a release at the same moment: the credits are set aside or r
     const parties = await sales.newParties();
     const callId = await sales.sell(parties);
     await sales.sell(parties);
-    const deps = whenSettledBefore(Date.now() + 1_000);
-    const [, asked] = await Promise.allSettled([releaseEarnings(deps), dispute(parties, callId)]);
+    const [, asked] = await Promise.allSettled([releaseBefore(Date.now() + 1_000), dispute(parties, callId)]);
     const { availableMicros, inDisputeMicros, pendingMicros } = await earningsOf(parties);
     const isDisputed = asked.status === 'fulfilled';
     assert.deepEqual(
@@ -223,8 +223,9 @@ test('one seller whose books contradict themselves does not keep the others wait
     [broken.sellerId],
   );
   const logged: string[] = [];
-  const deps = whenSettledBefore(Date.now() + 1_000);
-  await releaseEarnings({ ...deps, log: (level, message) => void logged.push(`${level}: ${message}`) });
+  const mark = Date.now() + 1_000;
+  const log: BillingDeps['log'] = (level, message) => void logged.push(`${level}: ${message}`);
+  await releaseBefore(mark, { ...sales.deps, log });
   assert.deepEqual(logged, ['error: the earnings of a seller could not be released']);
   assert.equal((await earningsOf(sound)).availableMicros, 9_700_000n);
   // Nothing of it was written: the next run tries again.
@@ -233,7 +234,7 @@ test('one seller whose books contradict themselves does not keep the others wait
     `UPDATE ledger_accounts SET posted = 9700000 WHERE organization_id = $1 AND kind = 'earnings'`,
     [broken.sellerId],
   );
-  await releaseEarnings(deps);
+  await releaseBefore(mark);
   assert.equal((await earningsOf(broken)).availableMicros, 9_700_000n);
 });
 
@@ -242,7 +243,7 @@ test('test credits are earned, released and shown apart from live ones', async (
   const test = { ...(await sales.newParties('test')), sellerId: live.sellerId };
   await sales.sell(live, { amountMicros: 2n * CREDIT, feeMicros: 0n });
   await sales.sell(test, { amountMicros: 7n * CREDIT, feeMicros: 0n });
-  await releaseEarnings(whenSettledBefore(Date.now() + 1_000));
+  await releaseBefore(Date.now() + 1_000);
   assert.equal((await earningsOf(live)).availableMicros, 2n * CREDIT);
   assert.equal((await earningsOf(test)).availableMicros, 7n * CREDIT);
   const page = { from: undefined, to: undefined, beforeSeq: undefined, limit: 10 };
@@ -283,7 +284,7 @@ test('the statement says of every call what it brought, where that is, and its s
   await answer(parties, idOf(part.dispute).disputeId, 'refund');
   // Claimed in part, and then released: what was claimed is not.
   await dispute(parties, old, 3n * CREDIT);
-  await releaseEarnings(whenSettledBefore(mark));
+  await releaseBefore(mark);
 
   const page = {
     organizationId: parties.sellerId,

@@ -10,7 +10,7 @@ import { openDispute } from '../../src/billing/open-dispute.ts';
 import { recordPayoutEvent } from '../../src/billing/payout-events.ts';
 import { resumePayouts } from '../../src/billing/payout-jobs.ts';
 import { CLAIM_MS } from '../../src/billing/send-payout.ts';
-import { at, openPayees, passed, type Payees } from './payees.ts';
+import { openPayees, passed, type Payees } from './payees.ts';
 import { CREDIT } from './sales.ts';
 
 let payees: Payees;
@@ -107,7 +107,7 @@ async function play(history: History, wanted: Step): Promise<void> {
       if (through === undefined) return;
       // What is settled after a release is later than it reached, as it is by a week outside of tests.
       await passed(through);
-      await releaseEarnings({ ...payees.deps, clock: at(through + DISPUTE_WINDOW_MS) });
+      await payees.clock.at(through + DISPUTE_WINDOW_MS, () => releaseEarnings(payees.deps));
       return;
     }
     case 'payout':
@@ -206,7 +206,7 @@ async function assertSettled(history: History): Promise<void> {
   // Uses up what was to go wrong with payouts that were refused before Stripe was asked.
   for (let n = 0; n < history.faults; n += 1)
     await fetch(`${payees.stripe.url}/v1/transfers`, { method: 'POST' });
-  await resumePayouts({ ...payees.deps, clock: at(Date.now() + CLAIM_MS + 60_000) });
+  await payees.clock.at(Date.now() + CLAIM_MS + 60_000, () => resumePayouts(payees.deps));
   await payees.release();
   await assertAccountedFor(history);
   const found = await getEarnings(payees.database.db, payee.organizationId, payee.currency);

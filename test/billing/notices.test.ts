@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { eq } from 'drizzle-orm';
 import { events } from '../../src/audit/tables.ts';
-import type { Clock } from '../../src/base/clock.ts';
 import { newId } from '../../src/base/ids.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { setBalanceAlert } from '../../src/billing/alerts.ts';
@@ -15,13 +14,17 @@ import { insertOrganization } from '../../src/identity/organizations.ts';
 import { markRevoked } from '../../src/identity/keys.ts';
 import { grantCredits, openAccount, transfer } from '../../src/ledger/accounts.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { openDatabaseClock, type DatabaseClock } from '../support/database-clock.ts';
 import { assertDescribed } from '../support/events.ts';
 
 let testDatabase: TestDatabase;
 let database: Database;
+let clock: DatabaseClock;
 before(async () => {
   testDatabase = await createTestDatabase();
   database = openDatabase(testDatabase.url, { log: silentLog, maxConnections: 10 });
+  clock = openDatabaseClock(database);
+  await clock.set(NOON);
 });
 after(async () => {
   await database.close();
@@ -31,8 +34,10 @@ after(async () => {
 const NOON = Date.parse('2026-11-21T12:00:00Z');
 const DAY_MS = 86_400_000;
 const CREDIT = 1_000_000n;
-const clockAt = (ms: number): Clock => ({ now: () => ms, elapsed: () => 0 });
-const tell = (ms = NOON) => tellThresholds({ db: database.db, clock: clockAt(ms), log: silentLog });
+async function tell(ms = NOON): Promise<void> {
+  if (ms !== clock.now()) await clock.set(ms);
+  await tellThresholds({ db: database.db, log: silentLog });
+}
 
 type Tenant = { organizationId: string; accountId: bigint };
 

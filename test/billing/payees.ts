@@ -1,6 +1,5 @@
 import { Stripe } from 'stripe';
 import { invariant } from '../../src/base/invariant.ts';
-import type { Clock } from '../../src/base/clock.ts';
 import type { Currency } from '../../src/base/money.ts';
 import type { BillingDeps } from '../../src/billing/deps.ts';
 import { DISPUTE_WINDOW_MS } from '../../src/billing/dispute-window.ts';
@@ -41,7 +40,7 @@ export async function openPayees(): Promise<Payees> {
   async function release(): Promise<void> {
     const through = Date.now() + 1;
     await passed(through);
-    await releaseEarnings({ ...deps, clock: at(through + DISPUTE_WINDOW_MS) });
+    await sales.clock.at(through + DISPUTE_WINDOW_MS, () => releaseEarnings(deps));
   }
 
   async function onboard(payee: Payee): Promise<string> {
@@ -117,9 +116,4 @@ function accessTo(stripe: StripeStandIn): BillingDeps['stripe'] {
 /** What is settled after this is later than `moment`, also in whole milliseconds. */
 export async function passed(moment: number): Promise<void> {
   while (Date.now() <= moment) await new Promise(setImmediate);
-}
-
-/** A clock that stands still. */
-export function at(now: number): Clock {
-  return { now: () => now, elapsed: () => 0 };
 }

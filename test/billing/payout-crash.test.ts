@@ -9,7 +9,7 @@ import { resumePayouts, runScheduledPayouts } from '../../src/billing/payout-job
 import { CLAIM_MS } from '../../src/billing/send-payout.ts';
 import { openDatabase } from '../../src/db/db.ts';
 import { startTcpProxy } from '../support/tcp-proxy.ts';
-import { at, openPayees, passed, type Payees } from './payees.ts';
+import { openPayees, passed, type Payees } from './payees.ts';
 import { CREDIT } from './sales.ts';
 
 let payees: Payees;
@@ -67,7 +67,7 @@ async function assertNothingLost(payee: Payee): Promise<void> {
 }
 
 async function later(payee: Payee): Promise<void> {
-  await resumePayouts({ ...payees.deps, clock: at(payees.clock.now() + CLAIM_MS + 60_000) });
+  await payees.clock.at(payees.clock.now() + CLAIM_MS + 60_000, () => resumePayouts(payees.deps));
   const statuses = (await payees.payoutsOf(payee)).map(({ status }) => status);
   assert.ok(!statuses.includes('requested'));
 }
@@ -119,14 +119,14 @@ for (const fault of ['lose reply', 'cut request'] as const) {
         const payee = await payees.newPayee(50n);
         if (last) await savePayoutSchedule(payees.deps, last, { schedule: 'manual', minimumMicros: CREDIT });
         const wish = { schedule: 'weekly' as const, minimumMicros: CREDIT };
-        await savePayoutSchedule({ ...payees.deps, clock: at(monday - 86_400_000) }, payee, wish);
+        await payees.clock.at(monday - 86_400_000, () => savePayoutSchedule(payees.deps, payee, wish));
         last = payee;
         return payee;
       },
-      (deps) => runScheduledPayouts({ ...deps, clock: at(monday) }),
+      (deps) => payees.clock.at(monday, () => runScheduledPayouts(deps)),
       async (payee) => {
-        await runScheduledPayouts({ ...payees.deps, clock: at(monday + 3_600_000) });
-        await resumePayouts({ ...payees.deps, clock: at(monday + 3_600_000 + CLAIM_MS * 2) });
+        await payees.clock.at(monday + 3_600_000, () => runScheduledPayouts(payees.deps));
+        await payees.clock.at(monday + 3_600_000 + CLAIM_MS * 2, () => resumePayouts(payees.deps));
         assert.equal(payees.transfersTo(payee).length, 1);
         assert.deepEqual(
           (await payees.payoutsOf(payee)).map(({ status }) => status),
@@ -145,7 +145,7 @@ for (const fault of ['lose reply', 'cut request'] as const) {
         await passed(Date.now());
         return payee;
       },
-      (deps) => releaseEarnings({ ...deps, clock: at(Date.now() + DISPUTE_WINDOW_MS) }),
+      (deps) => payees.clock.at(Date.now() + DISPUTE_WINDOW_MS, () => releaseEarnings(deps)),
       async (payee) => {
         await passed(Date.now() + 1);
         await payees.release();

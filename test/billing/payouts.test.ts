@@ -18,15 +18,15 @@ import { claimPayout, CLAIM_MS, sendPayout } from '../../src/billing/send-payout
 import { reconcilePayouts } from '../../src/billing/reconcile-payouts.ts';
 import { openAccount } from '../../src/ledger/accounts.ts';
 import { CREDIT } from './sales.ts';
-import { at, openPayees, type Payees } from './payees.ts';
+import { openPayees, type Payees } from './payees.ts';
 
 let payees: Payees;
 before(async () => {
   payees = await openPayees();
 });
 after(() => payees.close());
-beforeEach(() => {
-  payees.clock.reset();
+beforeEach(async () => {
+  await payees.clock.reset();
   payees.stripe.setPlatformCents(undefined);
 });
 
@@ -216,7 +216,7 @@ test('a transfer whose answer was lost is found after Stripe has forgotten its i
   const payee = await payees.newPayee(50n);
   payees.stripe.fail({ on: /POST \/v1\/transfers/, kind: 'lost', times: 2 });
   await payees.pay(payee);
-  payees.clock.later(3 * DAY_MS);
+  await payees.clock.later(3 * DAY_MS);
   await resumePayouts(payees.deps);
   assert.equal(payees.transfersTo(payee).length, 1);
   assert.deepEqual(await told(payee), ['payout.paid']);
@@ -253,8 +253,8 @@ test('a payout is asked about by one process at a time, and by another when that
   await Promise.all([resumePayouts(payees.deps), resumePayouts(payees.deps)]);
   assert.equal(payees.stripe.requests.length, before, 'it is in good hands');
 
-  const later = { ...payees.deps, clock: at(Date.now() + CLAIM_MS + 1_000) };
-  await Promise.all([resumePayouts(later), resumePayouts(later)]);
+  await payees.clock.later(CLAIM_MS + 1_000);
+  await Promise.all([resumePayouts(payees.deps), resumePayouts(payees.deps)]);
   const asked = payees.stripe.requests.slice(before);
   assert.deepEqual(
     asked.map(({ method, path }) => `${method} ${path}`),
@@ -271,10 +271,10 @@ test('of many processes that want to ask about one payout, one does', async () =
   payees.stripe.fail({ on: /POST \/v1\/transfers/, kind: 'down' });
   const { id } = await payees.pay(payee);
   const claims = await Promise.all(
-    Array.from({ length: 6 }, () => payees.database.db.transaction((tx) => claimPayout(tx, payees.deps, id))),
+    Array.from({ length: 6 }, () => payees.database.db.transaction((tx) => claimPayout(tx, id))),
   );
   assert.equal(claims.filter((claim) => claim !== undefined).length, 1);
-  payees.clock.later(CLAIM_MS + 1_000);
+  await payees.clock.later(CLAIM_MS + 1_000);
   await resumePayouts(payees.deps);
   assert.equal((await getPayout(payees.database.db, payee, id)).status, 'paid');
 });
@@ -284,10 +284,8 @@ test('a process that was held up between claiming a payout and asking Stripe mak
   const access = payees.deps.stripe;
   assert.ok(access);
   const wish = { ...payee, askedMicros: undefined, idempotencyKey: KEY };
-  const { payout } = await payees.database.db.transaction((tx) =>
-    openPayout(tx, payees.deps, wish, payee.accountId),
-  );
-  payees.clock.later(CLAIM_MS + 1_000);
+  const { payout } = await payees.database.db.transaction((tx) => openPayout(tx, wish, payee.accountId));
+  await payees.clock.later(CLAIM_MS + 1_000);
   const looked = payees.stripe.hold(/GET \/v1\/transfers/);
   const other = resumePayouts(payees.deps);
   await looked.arrived;
@@ -308,7 +306,7 @@ test('a process whose time was up does not fail a payout that another one made',
   await held.arrived;
   // Stripe has refused it, and the slow process has not heard so. A day later nobody at Stripe remembers.
   payees.stripe.setPlatformCents(undefined);
-  payees.clock.later(2 * DAY_MS);
+  await payees.clock.later(2 * DAY_MS);
   const transfers = payees.stripe.hold(/GET \/v1\/transfers/);
   const fast = resumePayouts(payees.deps);
   await transfers.arrived;
@@ -326,12 +324,10 @@ test('a process whose time was up does not fail a payout that another one made',
 test('a process that died between taking the credits and asking Stripe leaves a payout others finish', async () => {
   const payee = await payees.newPayee(50n);
   const wish = { ...payee, askedMicros: undefined, idempotencyKey: KEY };
-  const { payout } = await payees.database.db.transaction((tx) =>
-    openPayout(tx, payees.deps, wish, payee.accountId),
-  );
+  const { payout } = await payees.database.db.transaction((tx) => openPayout(tx, wish, payee.accountId));
   await resumePayouts(payees.deps);
   assert.equal(payees.transfersTo(payee).length, 0, 'it may still be alive');
-  payees.clock.later(CLAIM_MS + 1_000);
+  await payees.clock.later(CLAIM_MS + 1_000);
   await resumePayouts(payees.deps);
   assert.equal((await getPayout(payees.database.db, payee, payout.id)).status, 'paid');
   assert.equal(payees.transfersTo(payee).length, 1);
@@ -467,14 +463,14 @@ async function scheduled(
   { credits = 2_000n, minimum = 1_000n } = {},
 ) {
   const payee = await payees.newPayee(credits);
-  const deps = { ...payees.deps, clock: at(Date.parse(since)) };
-  await savePayoutSchedule(deps, payee, { schedule, minimumMicros: minimum * CREDIT });
+  await payees.clock.set(Date.parse(since));
+  await savePayoutSchedule(payees.deps, payee, { schedule, minimumMicros: minimum * CREDIT });
   const runAt = async (moment: string): Promise<number> => {
-    const run = { ...payees.deps, clock: at(Date.parse(moment)) };
-    await Promise.all([runScheduledPayouts(run), runScheduledPayouts(run)]);
+    await payees.clock.set(Date.parse(moment));
+    await Promise.all([runScheduledPayouts(payees.deps), runScheduledPayouts(payees.deps)]);
     return (await payees.payoutsOf(payee)).length;
   };
-  const stop = () => savePayoutSchedule(deps, payee, { schedule: 'manual', minimumMicros: CREDIT });
+  const stop = () => savePayoutSchedule(payees.deps, payee, { schedule: 'manual', minimumMicros: CREDIT });
   return { payee, runAt, stop };
 }
 
@@ -586,7 +582,7 @@ test('without a Stripe key nothing is paid, and nothing is taken', async () => {
 /** What the comparison names of one seller; nothing else in this file leaves a difference behind. */
 async function differencesOf(payee: Payee) {
   const ids = new Set((await payees.payoutsOf(payee)).map(({ id }) => `pay_${id.replaceAll('-', '')}`));
-  const found = await comparePayouts({ ...payees.deps, clock: at(Date.now() + 60_000) });
+  const found = await payees.clock.at(Date.now() + 60_000, () => comparePayouts(payees.deps));
   return found.filter(({ id }) => ids.has(id));
 }
 

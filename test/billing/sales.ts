@@ -1,6 +1,5 @@
 import { receiptTemplate } from '../../src/audit/receipts.ts';
 import { hashJson } from '../../src/base/canonical-json.ts';
-import type { Clock } from '../../src/base/clock.ts';
 import { newId, uuidOfId } from '../../src/base/ids.ts';
 import { invariant } from '../../src/base/invariant.ts';
 import { silentLog } from '../../src/base/log.ts';
@@ -12,6 +11,7 @@ import { insertOrganization } from '../../src/identity/organizations.ts';
 import { grantCredits, openAccount, type AccountKind } from '../../src/ledger/accounts.ts';
 import { createLedger } from '../../src/ledger/ledger.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { openDatabaseClock, type DatabaseClock } from '../support/database-clock.ts';
 import { assertDescribed } from '../support/events.ts';
 
 /** Somebody who buys and somebody who sells, with nobody else's money on their accounts. */
@@ -39,7 +39,7 @@ export type Sales = {
   database: Database;
   deps: BillingDeps;
   /** The billing room's; calls are settled at the database's own time. */
-  clock: Clock & { later(ms: number): void; reset(): void };
+  clock: DatabaseClock;
   newParties(currency?: Currency, credits?: bigint): Promise<Parties>;
   /** Settles a call as the ledger does; its id. */
   sell(parties: Parties, wish?: Wish): Promise<string>;
@@ -58,17 +58,7 @@ export async function openSales(): Promise<Sales> {
   const database = openDatabase(testDatabase.url, { log: silentLog, maxConnections: 8 });
   const ledger = createLedger(database, silentLog);
   const { db, pool } = database;
-  let aheadMs = 0;
-  const clock = {
-    now: () => Date.now() + aheadMs,
-    elapsed: () => performance.now(),
-    later: (ms: number) => {
-      aheadMs += ms;
-    },
-    reset: () => {
-      aheadMs = 0;
-    },
-  };
+  const clock = openDatabaseClock(database);
 
   async function hold({ currency, buyer, sellerId }: Parties, wish: Wish) {
     const callId = newId('call');
@@ -97,7 +87,7 @@ export async function openSales(): Promise<Sales> {
 
   return {
     database,
-    deps: { db, stripe: undefined, publicUrl: 'http://localhost', clock, log: silentLog },
+    deps: { db, stripe: undefined, publicUrl: 'http://localhost', log: silentLog },
     clock,
     newParties: (currency = 'live', credits = 1_000n) =>
       db.transaction(async (tx) => {

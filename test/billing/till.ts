@@ -10,6 +10,7 @@ import { insertOrganization } from '../../src/identity/organizations.ts';
 import { openAccount } from '../../src/ledger/accounts.ts';
 import { createLedger } from '../../src/ledger/ledger.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { openDatabaseClock, type DatabaseClock } from '../support/database-clock.ts';
 import { startStripe, type StripeStandIn } from '../support/stripe.ts';
 
 export type Buyer = { organizationId: string; currency: Currency; accountId: bigint; keyId: string };
@@ -24,7 +25,9 @@ export type Till = {
   stripe: StripeStandIn;
   /** Lines of the log, so that a test can look for one. */
   lines: string[];
-  clock: { nowMs: number };
+  clock: DatabaseClock;
+  /** How far Stripe's own clock is behind that. */
+  stripeClock: { behindMs: number };
   /** Billing in another process, or with another Stripe. */
   openDeps(options?: StripeOptions | null): BillingDeps;
   newBuyer(currency?: Currency): Promise<Buyer>;
@@ -55,13 +58,17 @@ export async function openTill(options: { isLive?: boolean; maxConnections?: num
     maxConnections: options.maxConnections ?? 10,
   });
   const { db, pool } = database;
-  const clock = { nowMs: Date.parse('2026-11-10T12:00:00Z') };
-  const stripe = await startStripe({ isLive: options.isLive ?? false, now: () => clock.nowMs });
+  const clock = openDatabaseClock(database);
+  await clock.set(Date.parse('2026-11-10T12:00:00Z'));
+  const stripeClock = { behindMs: 0 };
+  const stripe = await startStripe({
+    isLive: options.isLive ?? false,
+    now: () => clock.now() - stripeClock.behindMs,
+  });
   const openDeps = (given: StripeOptions | null = stripe.options): BillingDeps => ({
     db,
     stripe: given ? openStripe(given) : undefined,
     publicUrl: 'https://sentinel.example.com',
-    clock: { now: () => clock.nowMs, elapsed: () => 0 },
     log: (level, message) => void lines.push(`${level}: ${message}`),
   });
   const deps = openDeps();
@@ -89,6 +96,7 @@ export async function openTill(options: { isLive?: boolean; maxConnections?: num
     stripe,
     lines,
     clock,
+    stripeClock,
     openDeps,
     newBuyer: (currency = 'test') =>
       db.transaction(async (tx) => {

@@ -79,16 +79,14 @@ test('Stripe refuses to make a page: the load has failed, and the client hears n
   const { stripe } = till.deps;
   assert.ok(stripe);
   // The page would expire later than Stripe allows.
-  const deps: BillingDeps = {
-    ...till.deps,
-    clock: { now: () => till.clock.nowMs + 9 * HOUR_MS, elapsed: () => 0 },
-  };
   const wish = { ...buyer, amountCents: 500n, savesCard: false, idempotencyKey: undefined };
-  await assert.rejects(startTopUp(deps, wish), (error: Error & { code?: string }) => {
+  till.stripeClock.behindMs = 9 * HOUR_MS;
+  await assert.rejects(startTopUp(till.deps, wish), (error: Error & { code?: string }) => {
     assert.equal(error.code, 'STRIPE_FAILED');
     assert.doesNotMatch(error.message, /expires_at/);
     return true;
   });
+  till.stripeClock.behindMs = 0;
   assert.equal((await onlyTopUp(buyer)).status, 'failed');
 });
 
@@ -154,10 +152,10 @@ test('what nobody paid is waited for 24 hours, then closed at Stripe too', async
   const buyer = await till.newBuyer();
   const paged = await till.load(buyer, 500);
   const sessionId = paged.sessionId ?? '';
-  till.clock.nowMs += 24 * HOUR_MS - 1;
+  await till.clock.later(24 * HOUR_MS - 1);
   await reconcileTopUps(till.deps);
   assert.equal((await till.read(paged)).status, 'open');
-  till.clock.nowMs += 1;
+  await till.clock.later(1);
   await reconcileTopUps(till.deps);
   assert.equal((await till.read(paged)).status, 'abandoned');
   assert.equal(till.stripe.get(sessionId)['status'], 'expired');
@@ -166,7 +164,7 @@ test('what nobody paid is waited for 24 hours, then closed at Stripe too', async
   // A payment that takes days is still under way then.
   const late = await till.load(buyer, 500);
   till.stripe.pay(late.sessionId ?? '', 'processing');
-  till.clock.nowMs += 30 * HOUR_MS;
+  await till.clock.later(30 * HOUR_MS);
   await reconcileTopUps(till.deps);
   assert.equal((await till.read(late)).status, 'open');
 });

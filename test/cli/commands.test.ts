@@ -132,7 +132,7 @@ test('status and doctor find the gateway well', async () => {
   const doctor = await sentinel('doctor', '--json');
   assert.equal(doctor.code, 0, doctor.stdout);
   const names = doctor.json().checks.map(({ name }: { name: string }) => name);
-  assert.deepEqual(names, ['node', 'key file', 'gateway', 'ready', 'key', 'clock']);
+  assert.deepEqual(names, ['node', 'key file', 'gateway', 'ready', 'key', 'gateway clock', 'clock']);
 });
 
 test('doctor says what is wrong, and what to do', async () => {

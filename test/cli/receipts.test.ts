@@ -146,9 +146,9 @@ test('a whole chain is accepted; one with a receipt removed, moved, twice or cut
 
 test("a day's proof shows what was cut off behind it", async () => {
   const signing = readSigningKey(newSigningKeyPem());
-  const { db, clock } = rest.gateway.deps;
+  const { db } = rest.gateway.deps;
   const key = { keyId: signing.keyId, sign: createSigner(signing.privateKey) };
-  await publishProof({ db, clock, issuer: rest.url, key });
+  await publishProof({ db, issuer: rest.url, key });
   const proof = await asBuyer('receipts', 'proof', '--json');
   assert.equal(proof.code, 0, proof.stderr);
   await write('proof.json', proof.stdout);

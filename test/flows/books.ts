@@ -52,17 +52,27 @@ export async function countUnrecorded(databaseUrl: string): Promise<number> {
 export function letTimePass(databaseUrl: string): Promise<void> {
   return withClient(databaseUrl, async (client) => {
     await sessionsEnded(client);
-    await client.query('BEGIN');
-    // The journal refuses changes, also from us; moving the clock is not one it knows.
-    await client.query('SET LOCAL session_replication_role = replica');
-    for (const change of [
+    await moveTime(
+      client,
       `UPDATE ledger_holds SET created_at = created_at - interval '1 hour', expires_at = expires_at - interval '1 hour'`,
       `UPDATE ledger_journal SET created_at = created_at - interval '2 minutes'`,
-    ]) {
-      await client.query(change);
-    }
-    await client.query('COMMIT');
+    );
   });
+}
+
+/** Lets so much time pass for all that was sold. */
+export function letSalesAge(databaseUrl: string, interval: string): Promise<void> {
+  return withClient(databaseUrl, (client) =>
+    moveTime(client, `UPDATE ledger_journal SET created_at = created_at - interval '${interval}'`),
+  );
+}
+
+async function moveTime(client: pg.Client, ...changes: string[]): Promise<void> {
+  await client.query('BEGIN');
+  // The journal refuses changes, also from us; moving the clock is not one it knows.
+  await client.query('SET LOCAL session_replication_role = replica');
+  for (const change of changes) await client.query(change);
+  await client.query('COMMIT');
 }
 
 async function sessionsEnded(client: pg.Client): Promise<void> {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { publishProof } from '../../src/audit/proofs.ts';
-import { systemClock } from '../../src/base/clock.ts';
 import { newId } from '../../src/base/ids.ts';
 import { startSeller, manifestOf, type TestSeller } from '../support/gateway.ts';
 import { testKey } from '../support/signing.ts';
@@ -28,7 +27,7 @@ before(async () => {
   await rest.publish(manifestOf('alpha', seller.url, { pricing }), 90);
   tenant = await openTenant(rest, seller);
   const { db } = rest.gateway.database;
-  await publishProof({ db, clock: systemClock, issuer: rest.url, key: testKey });
+  await publishProof({ db, issuer: rest.url, key: testKey });
   stranger = await rest.newMember('500', { scopes: ALL_SCOPES });
   strangeTrial = await rest.newKey(stranger.organizationId, { scopes: ALL_SCOPES, currency: 'test' });
 });

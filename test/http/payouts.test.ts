@@ -3,6 +3,7 @@ import { after, before, test } from 'node:test';
 import { scheduleKey } from '../../src/billing/payout-jobs.ts';
 import { DISPUTE_WINDOW_MS } from '../../src/billing/dispute-window.ts';
 import { releaseEarnings } from '../../src/billing/earnings.ts';
+import { openDatabaseClock } from '../support/database-clock.ts';
 import { manifestOf, startSeller, type TestSeller } from '../support/gateway.ts';
 import { startStripe, type StripeStandIn } from '../support/stripe.ts';
 import { startRestGateway, type Member, type RestGateway } from './rest-gateway.ts';
@@ -39,8 +40,8 @@ async function sellCalls(count: number, isReleased: boolean): Promise<void> {
   if (!isReleased) return;
   const through = Date.now() + 1;
   while (Date.now() <= through) await new Promise(setImmediate);
-  const clock = { now: () => through + DISPUTE_WINDOW_MS, elapsed: () => 0 };
-  await releaseEarnings({ ...rest.gateway.billing, clock });
+  const clock = openDatabaseClock(rest.gateway.database);
+  await clock.at(through + DISPUTE_WINDOW_MS, () => releaseEarnings(rest.gateway.billing));
 }
 
 async function newSellerKey(test = false): Promise<Member> {

@@ -165,8 +165,7 @@ test('the proof of a day is there once it was made, shows each organization its 
   const none = await get('proof');
   assert.equal(none.status, 404);
   assert.match(none.body.detail, /once a day/);
-  const { clock } = rest.gateway.deps;
-  const made = await publishProof({ db: rest.gateway.deps.db, clock, issuer: rest.url, key: testKey });
+  const made = await publishProof({ db: rest.gateway.deps.db, issuer: rest.url, key: testKey });
   assert.equal(made, true);
   const { body } = await get('proof');
   const proofKeys = readKeySet(JSON.stringify({ keys: [testSigningKey.publicJwk] }));

@@ -15,6 +15,9 @@ import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import type { WorkerOrder } from './worker-process.ts';
 
 const WORKER = fileURLToPath(new URL('./worker-process.ts', import.meta.url));
+const SHIFTED_CLOCK = new URL('../support/shifted-clock.ts', import.meta.url).href;
+const PLANNED_TOO_FAR =
+  'jobs were planned too far ahead, by a process with a wrong clock; they are planned anew';
 const LONGEST_WAIT_MS = 30_000;
 const HOUR_MS = 3_600_000;
 const LIMITS = { lockMs: 1_000, stalledEveryMs: 300, retryMs: 20, lookOverEveryMs: 100 };
@@ -47,7 +50,12 @@ for (const kind of ['PostgreSQL', 'Redis'] as const) {
     function start(
       store: JobStore,
       schedule: Record<string, Partial<Job> & Pick<Job, 'run'>>,
-      options: { limits?: Partial<JobLimits>; log?: Log; onEnded?: (end: JobEnd) => void } = {},
+      options: {
+        limits?: Partial<JobLimits>;
+        log?: Log;
+        onEnded?: (end: JobEnd) => void;
+        isRight?: () => boolean;
+      } = {},
     ): Jobs {
       const jobs = startJobs({
         store,
@@ -57,7 +65,7 @@ for (const kind of ['PostgreSQL', 'Redis'] as const) {
             { repeat: { everyMs: HOUR_MS }, retries: 0, ...job },
           ]),
         ),
-        clock: systemClock,
+        clock: { ...systemClock, isRight: () => Promise.resolve(options.isRight?.() ?? true) },
         log: options.log ?? (() => {}),
         onEnded: options.onEnded ?? (() => {}),
         limits: { ...LIMITS, ...options.limits },
@@ -77,13 +85,18 @@ for (const kind of ['PostgreSQL', 'Redis'] as const) {
       };
     }
 
-    function startProcess(order: Omit<WorkerOrder, 'databaseUrl'>): ChildProcess & { pid: number } {
+    function startProcess(
+      order: Omit<WorkerOrder, 'databaseUrl'>,
+      clockAheadMs = 0,
+    ): ChildProcess & { pid: number } {
       const child = spawn(
         process.execPath,
-        [WORKER, JSON.stringify({ ...order, databaseUrl: database.url })],
-        {
-          stdio: 'inherit',
-        },
+        [
+          ...(clockAheadMs === 0 ? [] : ['--import', SHIFTED_CLOCK]),
+          WORKER,
+          JSON.stringify({ ...order, databaseUrl: database.url }),
+        ],
+        { stdio: 'inherit', env: { ...process.env, TEST_CLOCK_AHEAD_MS: String(clockAheadMs) } },
       );
       children.add(child);
       return child as ChildProcess & { pid: number };
@@ -267,6 +280,106 @@ for (const kind of ['PostgreSQL', 'Redis'] as const) {
       await runs.reached(runs.total() + 4);
       await jobs.stop(5_000);
       assert.ok(lines.includes('jobs had no next run; they have one again'), lines.join());
+    });
+
+    for (const { what, aheadMs } of [
+      { what: '240 s ahead', aheadMs: 240_000 },
+      { what: '8 days ahead', aheadMs: 8 * 24 * HOUR_MS },
+      { what: 'an hour behind', aheadMs: -HOUR_MS },
+    ]) {
+      test(`what a process planned whose clock is ${what} holds nobody up, while it is there and after`, async () => {
+        const store = await newStore();
+        const [ticks, slow] = [counter(), counter()];
+        const lines: string[] = [];
+        const tickEveryMs = 200;
+        const before = (await runsOf('tick')).length;
+        const wrong = startProcess({ store, hangs: false, tickEveryMs, trustsItself: true }, aheadMs);
+        await until(async () => (await runsOf('tick')).length > before + 1);
+        const right = start(
+          store,
+          { tick: { repeat: { everyMs: tickEveryMs }, run: ticks.count }, slow: { run: slow.count } },
+          { log: (_, message) => lines.push(message) },
+        );
+        await ticks.reached(3);
+        wrong.kill('SIGKILL');
+        await once(wrong, 'exit');
+        await ticks.reached(ticks.total() + 3);
+        await right.stop(5_000);
+        assert.equal(lines.includes(PLANNED_TOO_FAR), aheadMs > 0, lines.join());
+      });
+    }
+
+    test('a daily run further away than a day is planned anew', async () => {
+      const store = await newStore();
+      const cron = '0 0 * * *';
+      const lines: string[] = [];
+      const jobs = start(
+        store,
+        { daily: { repeat: { cron, apartMs: 24 * HOUR_MS }, run: () => Promise.resolve() } },
+        { log: (_, message) => lines.push(message) },
+      );
+      const queue = await jobs.ready;
+      await queue.upsertJobScheduler(
+        'daily',
+        { pattern: cron, tz: 'UTC', startDate: Date.now() + 8 * 24 * HOUR_MS },
+        { name: 'daily', opts: { attempts: 1 } },
+      );
+      await until(() => Promise.resolve(lines.includes(PLANNED_TOO_FAR)));
+      const [planned] = await queue.getJobSchedulers();
+      assert.ok((planned?.next ?? 0) <= Date.now() + 24 * HOUR_MS);
+      await jobs.stop(5_000);
+    });
+
+    test('a process whose clock is wrong runs nothing, and goes on when it is right again', async () => {
+      const store = await newStore();
+      let isRight = false;
+      const [wrong, right] = [counter(), counter()];
+      const limits = { openAgainMs: 20 };
+      const one = start(
+        store,
+        { often: { repeat: { everyMs: 50 }, run: wrong.count } },
+        { limits, isRight: () => isRight },
+      );
+      const other = start(store, { often: { repeat: { everyMs: 50 }, run: right.count } });
+      await right.reached(5);
+      assert.equal(wrong.total(), 0);
+      await other.stop(5_000);
+      isRight = true;
+      await wrong.reached(3);
+      isRight = false;
+      const again = start(store, { often: { repeat: { everyMs: 50 }, run: right.count } });
+      await right.reached(right.total() + 2);
+      const total = wrong.total();
+      await right.reached(right.total() + 5);
+      assert.equal(wrong.total(), total);
+      await again.stop(5_000);
+      isRight = true;
+      await wrong.reached(total + 3);
+      await one.stop(5_000);
+    });
+
+    test('a run taken at the moment a clock goes wrong is handed back, and is run once, by another', async () => {
+      const store = await newStore();
+      const ends: string[] = [];
+      const [wrong, right] = [counter(), counter()];
+      let looks = 0;
+      const one = start(
+        store,
+        { hourly: { run: wrong.count } },
+        { isRight: () => (looks += 1) === 1, onEnded: ({ result }) => ends.push(result) },
+      );
+      await until(() => Promise.resolve(looks > 1));
+      const other = start(
+        store,
+        { hourly: { run: right.count } },
+        { onEnded: ({ result }) => ends.push(result), limits: { lookOverEveryMs: HOUR_MS } },
+      );
+      await right.reached(1);
+      await other.stop(5_000);
+      await one.stop(5_000);
+      assert.equal(wrong.total(), 0);
+      assert.equal(right.total(), 1);
+      assert.deepEqual(ends, ['completed']);
     });
 
     test('a job that is no longer on the schedule is taken away', async () => {

@@ -37,7 +37,6 @@ test('a gateway runs every job there is, says so in its metrics, and stops in or
       webhooks: gateway.webhooks,
       proofs: {
         db: gateway.database.db,
-        clock: gateway.deps.clock,
         issuer: 'http://127.0.0.1:1',
         key: testKey,
       },

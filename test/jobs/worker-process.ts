@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { watchDatabaseClock } from '../../src/db/watch-database-clock.ts';
 import { startJobs } from '../../src/jobs/jobs.ts';
 import type { JobStore } from '../../src/jobs/backend.ts';
 
@@ -12,6 +13,8 @@ export type WorkerOrder = {
   /** Begins the job `slow` and never ends it. */
   hangs: boolean;
   tickEveryMs: number;
+  /** Goes by its own clock without asking the database, as a gateway of an earlier version does. */
+  trustsItself?: boolean;
 };
 
 const LIMITS = { lockMs: 1_000, stalledEveryMs: 300, retryMs: 50 };
@@ -20,9 +23,13 @@ const LIMITS = { lockMs: 1_000, stalledEveryMs: 300, retryMs: 50 };
 const order = JSON.parse(process.argv[2] ?? '') as WorkerOrder;
 const pool = new pg.Pool({ connectionString: order.databaseUrl, max: 2 });
 
+const clock = order.trustsItself
+  ? { ...systemClock, isRight: () => Promise.resolve(true) }
+  : await watchDatabaseClock({ pool }, { log: silentLog });
+
 const jobs = startJobs({
   store: order.store,
-  clock: systemClock,
+  clock,
   log: silentLog,
   onEnded: () => {},
   limits: LIMITS,

@@ -8,6 +8,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { stopOrphan } from '../../src/db/postgres-orphan.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../src/cli/sentinel.ts', import.meta.url));
+const SHIFTED_CLOCK = new URL('./shifted-clock.ts', import.meta.url).href;
 const START_DEADLINE_MS = 60_000;
 const END_DEADLINE_MS = 45_000;
 
@@ -24,6 +25,8 @@ export type StartOptions = {
   /** After `serve`. */
   args?: string[];
   dataDirectory: string;
+  /** How far its clock is ahead of the right time; negative for one behind. */
+  clockAheadMs?: number;
 };
 
 /** A real `sentinel serve` in a process of its own. */
@@ -111,10 +114,17 @@ export async function createDataDirectories(): Promise<DataDirectories> {
   };
 }
 
-function launch({ env = {}, args = [], dataDirectory }: StartOptions) {
-  const child = spawn(process.execPath, [PROGRAM, 'serve', ...args], {
+function launch({ env = {}, args = [], dataDirectory, clockAheadMs = 0 }: StartOptions) {
+  const clock = clockAheadMs === 0 ? [] : ['--import', SHIFTED_CLOCK];
+  const child = spawn(process.execPath, [...clock, PROGRAM, 'serve', ...args], {
     // Nothing of what configures the tests configures the gateway.
-    env: { PATH: process.env['PATH'] ?? '', PORT: '0', SENTINEL_DATA: dataDirectory, ...env },
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      PORT: '0',
+      SENTINEL_DATA: dataDirectory,
+      TEST_CLOCK_AHEAD_MS: String(clockAheadMs),
+      ...env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   running.add(child);

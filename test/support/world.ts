@@ -76,7 +76,7 @@ export async function openWorld(): Promise<World> {
   let published = 0;
 
   async function openProcess(changes: Partial<CallDeps> = {}): Promise<Process> {
-    const parts = openNodeParts({
+    const parts = await openNodeParts({
       databaseUrl: testDatabase.url,
       signingKeyPem: testKeyPem,
       allowEndpoint: () => true,
@@ -103,6 +103,7 @@ export async function openWorld(): Promise<World> {
         await opened.recorder.flushed();
         await ledger.close();
         await upstream.close();
+        parts.clock.close();
         await own.close();
       },
     };

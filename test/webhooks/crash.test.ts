@@ -25,7 +25,7 @@ test('a gateway killed between sending and noting it is followed by one that sen
     await holder.query('BEGIN');
     await holder.query('LOCK TABLE webhook_attempts IN ACCESS EXCLUSIVE MODE');
 
-    const sender = spawn(process.execPath, [SENDER, world.url, String(world.time.now)], { stdio: 'inherit' });
+    const sender = spawn(process.execPath, [SENDER, world.url], { stdio: 'inherit' });
     const exited = once(sender, 'exit');
     await receiver.visit(0);
     await someoneWaits(world.database.pool);
@@ -43,7 +43,7 @@ test('a gateway killed between sending and noting it is followed by one that sen
     await dispatchWebhooks(survivor);
     const whileLeased = receiver.ids();
     assert.equal(new Set(whileLeased).size, whileLeased.length, 'what is leased is left alone until then');
-    world.time.now += LEASE_MS + 1;
+    await world.clock.later(LEASE_MS + 1);
     await dispatchWebhooks(survivor);
 
     const ids = receiver.ids();
@@ -70,14 +70,14 @@ test('a gateway killed at any moment leaves nothing untold, whatever it was doin
     for (let kill = 0; kill < 4; kill += 1) {
       const earlier = receiver.visits.length;
       for (let n = 0; n < EVENTS; n += 1) await world.happen(owner, { kill, n });
-      const sender = spawn(process.execPath, [SENDER, world.url, String(world.time.now)], {
+      const sender = spawn(process.execPath, [SENDER, world.url], {
         stdio: 'inherit',
       });
       const exited = once(sender, 'exit');
       await Promise.race([receiver.visit(earlier + kill * 7), exited]);
       sender.kill('SIGKILL');
       await exited;
-      world.time.now += LEASE_MS + 1;
+      await world.clock.later(LEASE_MS + 1);
     }
     await dispatchWebhooks(world.openProcess());
     const told = new Set(receiver.visits.map(({ body }) => JSON.stringify(dataOf(body))));

@@ -3,7 +3,7 @@ import { after, afterEach, before, beforeEach, test } from 'node:test';
 import type { SQL } from 'drizzle-orm';
 import { Webhook } from 'standardwebhooks';
 import { isJsonObject } from '../../src/base/json.ts';
-import { retryAt, RETRY_AFTER_MS } from '../../src/webhooks/backoff.ts';
+import { retryAfterMs, RETRY_AFTER_MS } from '../../src/webhooks/backoff.ts';
 import type { Webhooks } from '../../src/webhooks/deps.ts';
 import { dispatchWebhooks } from '../../src/webhooks/dispatch.ts';
 import { LEASE_MS } from '../../src/webhooks/claim-due.ts';
@@ -32,7 +32,7 @@ before(async () => {
 after(() => world.close());
 beforeEach(async () => {
   receiver = await startReceiver();
-  world.time.now = Date.now();
+  await world.clock.set(Date.now());
 });
 afterEach(() => receiver.close());
 
@@ -102,8 +102,7 @@ test('a body, an id or a time that was changed on the way, and another secret, a
 
 test('after a rotation both secrets verify for a day, then only the new one', async () => {
   const { owner, endpoint } = await ownEndpoint();
-  const clock = { now: () => world.time.now, elapsed: () => 0 };
-  const { secret } = await world.database.db.transaction((tx) => rotateSecret(tx, owner, endpoint.id, clock));
+  const { secret } = await world.database.db.transaction((tx) => rotateSecret(tx, owner, endpoint.id));
   assert.notEqual(secret, endpoint.secret);
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
@@ -115,7 +114,7 @@ test('after a rotation both secrets verify for a day, then only the new one', as
   // The receiver's library has a clock of its own, so the end of the day is moved and not the time.
   await world.database.pool.query(
     'UPDATE webhook_endpoints SET previous_secret_expires_at = $2 WHERE id = $1',
-    [endpoint.uuid, new Date(world.time.now - 1)],
+    [endpoint.uuid, new Date(world.clock.now() - 1)],
   );
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
@@ -132,21 +131,21 @@ test('a receiver that refuses is asked again at growing intervals for about a da
   receiver.answer = ({ response }) => response.writeHead(500).end('out of order');
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
-  const started = world.time.now;
+  const started = world.clock.now();
   for (let attempt = 1; attempt <= RETRY_AFTER_MS.length; attempt += 1) {
     const { nextAttemptAt, status, attempts } = await single();
     assert.deepEqual([status, attempts], ['pending', attempt]);
-    const waited = (nextAttemptAt?.getTime() ?? 0) - world.time.now;
+    const waited = (nextAttemptAt?.getTime() ?? 0) - world.clock.now();
     const planned = RETRY_AFTER_MS[attempt - 1] ?? 0;
     assert.ok(waited >= planned * 0.9 && waited <= planned * 1.1, `${waited} is about ${planned}`);
-    world.time.now += waited - 1;
+    await world.clock.later(waited - 1);
     await dispatchWebhooks(webhooks);
     assert.equal(receiver.visits.length, attempt, 'not a moment too early');
-    world.time.now += 1;
+    await world.clock.later(1);
     await dispatchWebhooks(webhooks);
     assert.equal(receiver.visits.length, attempt + 1);
   }
-  const spanned = world.time.now - started;
+  const spanned = world.clock.now() - started;
   assert.ok(spanned > 20 * HOUR && spanned < 28 * HOUR, String(spanned / HOUR));
   const given = await single();
   assert.deepEqual([given.status, given.attempts, given.lastStatus], ['failed', 11, 500]);
@@ -154,7 +153,7 @@ test('a receiver that refuses is asked again at growing intervals for about a da
   assert.equal(given.log[0]?.answer, 'out of order');
   assert.equal(given.log[0]?.error, 'it answered 500');
   assert.equal(new Set(receiver.ids()).size, 1);
-  world.time.now += 100 * HOUR;
+  await world.clock.later(100 * HOUR);
   await dispatchWebhooks(webhooks);
   assert.equal(receiver.visits.length, 11);
 });
@@ -164,7 +163,7 @@ test('a retry that succeeds ends it', async () => {
   receiver.answer = ({ response }) => response.writeHead(receiver.visits.length === 1 ? 503 : 200).end();
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
-  world.time.now += 6_000;
+  await world.clock.later(6_000);
   await dispatchWebhooks(webhooks);
   const { status, attempts, deliveredAt } = await single();
   assert.deepEqual([status, attempts], ['delivered', 2]);
@@ -172,11 +171,20 @@ test('a retry that succeeds ends it', async () => {
 });
 
 test('the waits are spread by a tenth, so that a receiver that comes back is not met by everything at once', () => {
-  assert.equal(retryAt(1, 0, () => 0)?.getTime(), 4_500);
-  assert.equal(retryAt(1, 0, () => 0.5)?.getTime(), 5_000);
-  assert.equal(retryAt(10, 0, () => 1)?.getTime(), 8 * HOUR + 48 * 60_000);
   assert.equal(
-    retryAt(11, 0, () => 0),
+    retryAfterMs(1, () => 0),
+    4_500,
+  );
+  assert.equal(
+    retryAfterMs(1, () => 0.5),
+    5_000,
+  );
+  assert.equal(
+    retryAfterMs(10, () => 1),
+    8 * HOUR + 48 * 60_000,
+  );
+  assert.equal(
+    retryAfterMs(11, () => 0),
     undefined,
   );
 });
@@ -284,7 +292,7 @@ test('what is on its way to a disabled endpoint waits until it is enabled', asyn
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
   await change(true);
-  world.time.now += HOUR;
+  await world.clock.later(HOUR);
   await dispatchWebhooks(webhooks);
   assert.equal(receiver.visits.length, 1);
   await change(false);
@@ -295,11 +303,10 @@ test('what is on its way to a disabled endpoint waits until it is enabled', asyn
 
 test('a delivery can be replayed, delivered or failed, and has the same webhook-id', async () => {
   const { owner, single } = await ownEndpoint();
-  const clock = { now: () => world.time.now, elapsed: () => 0 };
   await world.happen(owner);
   await dispatchWebhooks(webhooks);
   const { id } = await single();
-  await world.database.db.transaction((tx) => replayDelivery(tx, owner, id, clock));
+  await world.database.db.transaction((tx) => replayDelivery(tx, owner, id));
   await dispatchWebhooks(webhooks);
   const again = await single();
   assert.deepEqual([again.status, again.attempts, again.log.length], ['delivered', 1, 2]);
@@ -310,10 +317,9 @@ test('a delivery can be replayed, delivered or failed, and has the same webhook-
 
 test('what waits for its next attempt can be sent at once, but not while it is being sent', async () => {
   const { owner, single } = await ownEndpoint();
-  const clock = { now: () => world.time.now, elapsed: () => 0 };
   const replay = async () => {
     const { id } = await single();
-    return world.database.db.transaction((tx) => replayDelivery(tx, owner, id, clock));
+    return world.database.db.transaction((tx) => replayDelivery(tx, owner, id));
   };
   receiver.answer = ({ response }) => response.writeHead(500).end();
   await world.happen(owner);
@@ -334,8 +340,7 @@ test('what waits for its next attempt can be sent at once, but not while it is b
 test('a test delivery goes the way of every other, to endpoints that chose other events too', async () => {
   const owner = await world.newOwner();
   const endpoint = await world.newEndpoint(owner, receiver.url, ['payout.paid']);
-  const clock = { now: () => world.time.now, elapsed: () => 0 };
-  await world.database.db.transaction((tx) => insertTestDelivery(tx, owner, endpoint.id, clock));
+  await world.database.db.transaction((tx) => insertTestDelivery(tx, owner, endpoint.id));
   await dispatchWebhooks(webhooks);
   const payload = verify(endpoint.secret, await receiver.visit(0));
   assert.ok(isJsonObject(payload));
@@ -420,14 +425,16 @@ test('two processes at once deliver everything once', async () => {
 
 test('a process that slept through its lease sends nothing: another has it by then', async () => {
   const { owner, single } = await ownEndpoint();
-  // The lease is taken, and when it comes to sending the clock has moved on.
+  // The lease is taken, and when it comes to sending time has passed.
+  let sleptMs = 0;
   const execute = async (query: SQL) => {
     const result = await webhooks.db.execute(query);
-    world.time.now += LEASE_MS;
+    sleptMs += LEASE_MS;
     return result;
   };
   const sleepy: Webhooks = {
     ...webhooks,
+    clock: { elapsed: () => performance.now() + sleptMs },
     db: Object.create(webhooks.db, { execute: { value: execute } }) as Webhooks['db'],
   };
   await world.happen(owner);
@@ -435,7 +442,7 @@ test('a process that slept through its lease sends nothing: another has it by th
   await deliverDue(sleepy);
   assert.equal(receiver.visits.length, 0);
   assert.equal((await single()).status, 'pending');
-  world.time.now += 2 * LEASE_MS;
+  await world.clock.later(2 * LEASE_MS);
   await dispatchWebhooks(webhooks);
   assert.equal(receiver.visits.length, 1);
 });
@@ -447,7 +454,7 @@ test('what a process learns after its lease is in the log, and undoes nothing of
   await world.happen(owner);
   const sending = dispatchWebhooks(slow);
   const first = await receiver.visit(0);
-  world.time.now += LEASE_MS + 1;
+  await world.clock.later(LEASE_MS + 1);
   receiver.answer = ({ response }) => response.writeHead(200).end();
   await dispatchWebhooks(quick);
   assert.equal((await single()).status, 'delivered');

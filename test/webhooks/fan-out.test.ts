@@ -428,22 +428,21 @@ test('deliveries are kept for 30 days, those of a deleted endpoint not so long, 
   await fanOut(webhooks);
   const { pool, db } = world.database;
   await db.transaction((tx) => markDeleted(tx, owner, deleted.id));
-  const clock = { now: () => world.time.now, elapsed: () => 0 };
-  await forgetDeliveries({ db, clock });
+  await forgetDeliveries({ db });
   assert.equal((await toldTo(deleted.uuid)).length, 0);
   assert.equal((await toldTo(kept.uuid)).length, 1);
   const { rowCount } = await pool.query('SELECT FROM webhook_endpoints WHERE id = $1', [deleted.uuid]);
   assert.equal(rowCount, 0);
 
-  world.time.now += KEEP_MS + 60_000;
-  const lease = new Date(world.time.now + 1_000);
+  await world.clock.later(KEEP_MS + 60_000);
+  const lease = new Date(world.clock.now() + 1_000);
   await pool.query('UPDATE webhook_deliveries SET leased_until = $2 WHERE endpoint_id = $1', [
     kept.uuid,
     lease,
   ]);
-  await forgetDeliveries({ db, clock });
+  await forgetDeliveries({ db });
   assert.equal((await toldTo(kept.uuid)).length, 1);
-  world.time.now += 1_001;
-  await forgetDeliveries({ db, clock });
+  await world.clock.later(1_001);
+  await forgetDeliveries({ db });
   assert.equal((await toldTo(kept.uuid)).length, 0);
 });

@@ -1,4 +1,5 @@
 import { insertEvent, type EventType } from '../../src/audit/events.ts';
+import { systemClock } from '../../src/base/clock.ts';
 import { idOfUuid, newId, uuidOfId } from '../../src/base/ids.ts';
 import { invariant } from '../../src/base/invariant.ts';
 import type { JsonObject } from '../../src/base/json.ts';
@@ -11,6 +12,7 @@ import { insertEndpoint, type WebhookOwner } from '../../src/webhooks/endpoints.
 import type { SenderOptions } from '../../src/webhooks/sender.ts';
 import type { FlightLimits } from '../../src/webhooks/flights.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { openDatabaseClock, type DatabaseClock } from '../support/database-clock.ts';
 
 /** The end of one call, as the journal has it. */
 export type CallEnd = {
@@ -22,12 +24,12 @@ export type CallEnd = {
   held?: bigint;
 };
 
-/** One database, as many gateway processes as a test wants, and the time they believe in. */
+/** One database, as many gateway processes as a test wants, and the time it is for them. */
 export type WebhookWorld = {
   url: string;
   database: Database;
-  /** Milliseconds since 1970; a test moves it. */
-  time: { now: number };
+  /** Stands still; a test moves it. */
+  clock: DatabaseClock;
   openProcess(options?: Partial<SenderOptions> & { limits?: FlightLimits }): Webhooks;
   newOwner(currency?: WebhookOwner['currency']): Promise<WebhookOwner>;
   newEndpoint(
@@ -44,20 +46,20 @@ export type WebhookWorld = {
 export async function openWebhookWorld(): Promise<WebhookWorld> {
   const testDatabase = await createTestDatabase();
   const database = openDatabase(testDatabase.url, { log: silentLog, maxConnections: 6 });
-  const time = { now: Date.now() };
+  const clock = openDatabaseClock(database);
+  await clock.set(Date.now());
   const opened: (() => Promise<void>)[] = [];
 
   return {
     url: testDatabase.url,
     database,
-    time,
+    clock,
     openProcess: (options = {}) => {
       const own = openDatabase(testDatabase.url, { log: silentLog, maxConnections: 4 });
-      const clock = { now: () => time.now, elapsed: () => performance.now() };
       const webhooks = openWebhooks({
         db: own.db,
         allowEndpoint: (url) => url.hostname === '127.0.0.1',
-        clock,
+        clock: systemClock,
         log: silentLog,
         ...options,
       });

@@ -93,6 +93,13 @@ async function checkGateway(connection: Connection): Promise<Check[]> {
       }
       return { ok: true, detail: await describeKey(client) };
     }),
+    await attempt('gateway clock', async () => {
+      const { clock, clock_ahead_ms: aheadMs } = await client.ready();
+      const seconds = Math.round(Math.abs(aheadMs) / 1_000);
+      const detail = `${seconds} s ${aheadMs < 0 ? 'behind' : 'ahead of'} its database`;
+      const fix = "Set the clock of the gateway's machine, or of its database's; until then it runs no jobs.";
+      return clock === 'ok' ? { ok: true, detail } : { ok: false, detail, fix };
+    }),
     await attempt('clock', async () => {
       const { date } = await client.ready();
       const skewMs = date === undefined ? 0 : Math.abs(Date.now() - date.getTime());
