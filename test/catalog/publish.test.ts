@@ -5,7 +5,7 @@ import { Client } from 'pg';
 import { silentLog } from '../../src/base/log.ts';
 import { Problem } from '../../src/base/problem.ts';
 import type { Json } from '../../src/base/json.ts';
-import { publishAgent, type CheckEndpoint } from '../../src/catalog/publish.ts';
+import { publishAgent, type CheckEndpoint, type Published } from '../../src/catalog/publish.ts';
 import {
   getAgentRecord,
   listAgents,
@@ -42,7 +42,7 @@ function publish(
   changes: Record<string, Json | undefined>,
   organizationId = seller,
   checkEndpoint: CheckEndpoint = isFine,
-): Promise<{ agentId: string; version: string }> {
+): Promise<Published> {
   return database.db.transaction((tx) =>
     publishAgent(tx, { organizationId, manifest: sampleManifest(changes), checkEndpoint }),
   );
@@ -59,7 +59,9 @@ async function refusal(attempt: Promise<unknown>): Promise<Problem> {
 
 it('a published agent is kept word for word, unverified', async () => {
   const published = await publish({ '/agent_id': 'agt_first_words_v1' });
-  assert.deepEqual(published, { agentId: 'agt_first_words_v1', version: '2.1.0' });
+  const { endpoint, ...answer } = published;
+  assert.deepEqual(answer, { agentId: 'agt_first_words_v1', version: '2.1.0', warnings: [] });
+  assert.equal(endpoint.url, 'https://agents.acme.example/pdf');
   const record = await getAgentRecord(database.db, 'agt_first_words_v1');
   const { trustScore, badge, status, organizationId, manifest } = record;
   assert.deepEqual(
@@ -105,10 +107,8 @@ it('publishing the same manifest again succeeds and changes nothing', async () =
   const manifest = { '/agent_id': 'agt_same_again_v1' };
   await publish(manifest);
   const before = await getAgentRecord(database.db, 'agt_same_again_v1');
-  assert.deepEqual(await publish({ ...manifest, '/pricing/credits_per_call': '15.0' }), {
-    agentId: 'agt_same_again_v1',
-    version: '2.1.0',
-  });
+  const again = await publish({ ...manifest, '/pricing/credits_per_call': '15.0' });
+  assert.deepEqual([again.agentId, again.version], ['agt_same_again_v1', '2.1.0']);
   assert.deepEqual(await getAgentRecord(database.db, 'agt_same_again_v1'), before);
 });
 
