@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
+import { newId } from '../base/ids.ts';
 import { Problem } from '../base/problem.ts';
 import { publishAgent } from '../catalog/publish.ts';
 import {
@@ -27,7 +28,15 @@ import {
 
 const STATUSES = ['published', 'verified', 'suspended'] as const;
 
-const published = z.object({ agent_id: z.string(), version: z.string() });
+const published = z.object({
+  agent_id: z.string(),
+  version: z.string(),
+  warnings: z
+    .array(z.object({ path: z.string(), message: z.string() }))
+    .openapi({
+      description: 'What was left out or changed, and what is doubtful. Nothing of it prevents a sale.',
+    }),
+});
 const verified = z.object({ agent_id: z.string(), trust_score: z.number().int(), badge: badgeOut });
 const standing = z.object({ agent_id: z.string(), status: z.enum(STATUSES) });
 const record = z
@@ -126,13 +135,18 @@ export function publishingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     .openapi(publish, async (c) => {
       const { manifest, organization_id: asked } = c.req.valid('json');
       const organizationId = organizationMeant(c.get('caller'), asked);
-      const { agentId, version } = await db.transaction(async (tx) => {
+      const { agentId, version, endpoint, warnings } = await db.transaction(async (tx) => {
         if (asked !== undefined && !(await findOrganization(tx, asked))) throw noSuchOrganization(asked);
         return publishAgent(tx, { organizationId, manifest, checkEndpoint: deps.checkEndpoint });
       });
       // Other processes hear of it; whoever asked us next sees it here at once.
       await deps.catalog.refresh(agentId);
-      return c.json({ agent_id: agentId, version }, 201);
+      const trial = await deps.calls.upstream.tryEndpoint(endpoint, {
+        callId: newId('call'),
+        requestId: c.get('requestId'),
+      });
+      const doubts = trial.kind === 'ok' ? [] : [{ path: `/endpoint/${trial.part}`, message: trial.message }];
+      return c.json({ agent_id: agentId, version, warnings: [...warnings, ...doubts] }, 201);
     })
     .openapi(list, async (c) => {
       const { organization_id: asked, limit, cursor } = c.req.valid('query');
