@@ -120,6 +120,7 @@ const SINCE: Record<string, (typeof DIALECTS)[number]> = {
   contains: 'draft-06',
   propertyNames: 'draft-06',
   if: 'draft-07',
+  // oxlint-disable-next-line unicorn/no-thenable -- JSON Schema's own keyword; nobody awaits a table
   then: 'draft-07',
   else: 'draft-07',
   dependentRequired: '2019-09',

@@ -1,5 +1,6 @@
 import { isJsonObject, type Json, type JsonObject } from '../base/json.ts';
 import { findHiddenText } from './hidden-text.ts';
+import { DANGEROUS_NAMES } from './json-shape.ts';
 import { ONE_SCHEMA, SCHEMA_LISTS, SCHEMA_MAPS } from './schema-words.ts';
 
 /**
@@ -77,10 +78,12 @@ function propertiesFor(node: JsonObject, evaluates: Evaluates): JsonObject {
   if (!isOfType(node, 'object') && !isJsonObject(properties)) return {};
   const declared = isJsonObject(properties) ? properties : {};
   const names = Array.isArray(required) && !evaluates.properties ? required : [];
-  const missing = names.filter((name) => typeof name === 'string' && !Object.hasOwn(declared, name));
+  const missing = names.filter(
+    (name) => typeof name === 'string' && !Object.hasOwn(declared, name) && !DANGEROUS_NAMES.has(name),
+  );
   const undeclared = missing.length > 0 ? undeclaredSchema(node, missing.length) : undefined;
   if (undeclared !== undefined) {
-    const added = missing.map((name): [string, Json] => [String(name), undeclared]);
+    const added = missing.map((name) => [name, undeclared]);
     return { properties: { ...declared, ...Object.fromEntries(added) } };
   }
   return isJsonObject(properties) ? {} : { properties: {} };

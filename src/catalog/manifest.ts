@@ -45,7 +45,8 @@ export function parseManifest(value: unknown): ParsedManifest {
 
   invariant(inputSchema?.kind === 'ok', 'a manifest without faults has an input schema');
   const { $schema: _, ...fields } = value;
-  const written = String(value['agent_id']);
+  const written = value['agent_id'];
+  invariant(typeof written === 'string', 'a manifest without faults has an id');
   const agentId = shortenAgentId(written);
   const manifest = {
     ...fields,

@@ -80,7 +80,7 @@ export function makePortable(
 
 function findRootFaults(schema: JsonObject, where: string, role: 'input' | 'output'): Fault[] {
   const faults: Fault[] = [];
-  const { type, properties } = schema;
+  const { type, properties, required } = schema;
   // Arguments are always objects, so a root that also allows something else, or does not say, means the same.
   const types = Array.isArray(type) ? type : [type ?? 'object'];
   if (!types.includes('object') || (role === 'output' && types.length > 1)) {
@@ -96,13 +96,20 @@ function findRootFaults(schema: JsonObject, where: string, role: 'input' | 'outp
       message: `is not accepted at the root (hosts refuse the tool; a root $ref beside other keywords becomes allOf); move it into a property`,
     });
   }
-  if (role === 'output' || !isJsonObject(properties)) return faults;
-  const odd = Object.keys(properties).filter((name) => !/^[A-Za-z0-9_.-]{1,64}$/.test(name));
+  if (role === 'output') return faults;
   const message = 'hosts accept only names of 1 to 64 letters, digits, "_", "." and "-" for an argument';
-  return [
-    ...faults,
-    ...odd.map((name) => ({ path: `${where}/properties/${pointerToken(name)}`, message })),
-  ].slice(0, MAX_FAULTS);
+  const declared = Object.keys(isJsonObject(properties) ? properties : {});
+  for (const name of declared.filter(isOddName))
+    faults.push({ path: `${where}/properties/${pointerToken(name)}`, message });
+  // What is required is declared in the published form.
+  for (const [index, name] of (Array.isArray(required) ? required : []).entries())
+    if (typeof name === 'string' && isOddName(name) && !declared.includes(name))
+      faults.push({ path: `${where}/required/${index}`, message });
+  return faults.slice(0, MAX_FAULTS);
+}
+
+function isOddName(name: string): boolean {
+  return !/^[A-Za-z0-9_.-]{1,64}$/.test(name);
 }
 
 type Walk = {
@@ -180,7 +187,8 @@ function portableNode(node: Json, path: string, depth: number, walk: Walk): Json
     } else if (SCHEMA_MAPS.has(keyword) && isJsonObject(value)) {
       result[keyword] = portableMap(keyword, value, here, depth, walk);
     } else {
-      const kept = keyword === 'pattern' ? checkPattern(String(value), here, walk) : value;
+      const kept =
+        keyword === 'pattern' && typeof value === 'string' ? checkPattern(value, here, walk) : value;
       walk.bytes += Buffer.byteLength(JSON.stringify(kept));
       result[keyword] = kept;
     }

@@ -13,13 +13,8 @@ import { agents, agentVersions } from './tables.ts';
 /** What is wrong with where an endpoint's URL leads, in words for the seller. */
 export type CheckEndpoint = (url: string) => string | undefined;
 
-/** `warnings` are for the seller: what of the manifest was left out or changed. */
-export type Published = {
-  agentId: string;
-  version: string;
-  endpoint: Manifest['endpoint'];
-  warnings: Fault[];
-};
+/** `warnings` are for the seller: what of the manifest was left out or changed. Absent where there is nothing to say. */
+export type Published = { agentId: string; version: string; warnings?: Fault[] };
 
 /**
  * Publishes a manifest as the newest version of its agent; once committed it is for sale if the agent is
@@ -34,7 +29,7 @@ export async function publishAgent(
 ): Promise<Published> {
   const { manifest, warnings } = readManifest(request.manifest, request.checkEndpoint);
   const { agent_id: agentId, version } = manifest;
-  const published = { agentId, version, endpoint: manifest.endpoint, warnings };
+  const published = { agentId, version, ...(warnings.length > 0 ? { warnings } : {}) };
   const manifestHash = hashJson(manifest as unknown as JsonObject);
 
   // Two sellers who publish look-alike ids at the same moment would not see each other's row.

@@ -55,7 +55,9 @@ export function checkSchemaForm(schema: JsonObject, dialect: Dialect): Fault[] {
       // Only older drafts have tuples as a list under `items`.
       return faults.length > 0 && checkSchemaForm(schema, '2019-09').length === 0 ? [] : faults;
     }
-    default: {
+    case 'draft-07':
+    case 'draft-06':
+    case 'draft-04': {
       const faults = findFormFaults((meta07 ??= new Ajv(META_OPTIONS)), DIALECT_07, schema);
       // Ajv has no meta-schema of draft-04, which differs in these two.
       return dialect === 'draft-04'

@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { newId } from '../base/ids.ts';
-import { Problem } from '../base/problem.ts';
+import { Problem, type Fault } from '../base/problem.ts';
 import { publishAgent } from '../catalog/publish.ts';
 import {
   getAgentRecord,
@@ -33,8 +33,10 @@ const published = z.object({
   version: z.string(),
   warnings: z
     .array(z.object({ path: z.string(), message: z.string() }))
+    .optional()
     .openapi({
-      description: 'What was left out or changed, and what is doubtful. Nothing of it prevents a sale.',
+      description:
+        'What was left out or changed, and what is doubtful. Absent where there is nothing to say.',
     }),
 });
 const verified = z.object({ agent_id: z.string(), trust_score: z.number().int(), badge: badgeOut });
@@ -135,18 +137,14 @@ export function publishingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     .openapi(publish, async (c) => {
       const { manifest, organization_id: asked } = c.req.valid('json');
       const organizationId = organizationMeant(c.get('caller'), asked);
-      const { agentId, version, endpoint, warnings } = await db.transaction(async (tx) => {
+      const { agentId, version, warnings } = await db.transaction(async (tx) => {
         if (asked !== undefined && !(await findOrganization(tx, asked))) throw noSuchOrganization(asked);
         return publishAgent(tx, { organizationId, manifest, checkEndpoint: deps.checkEndpoint });
       });
       // Other processes hear of it; whoever asked us next sees it here at once.
       await deps.catalog.refresh(agentId);
-      const trial = await deps.calls.upstream.tryEndpoint(endpoint, {
-        callId: newId('call'),
-        requestId: c.get('requestId'),
-      });
-      const doubts = trial.kind === 'ok' ? [] : [{ path: `/endpoint/${trial.part}`, message: trial.message }];
-      return c.json({ agent_id: agentId, version, warnings: [...warnings, ...doubts] }, 201);
+      const all = [...(warnings ?? []), ...(await tryEndpoint(deps, agentId, c.get('requestId')))];
+      return c.json({ agent_id: agentId, version, ...(all.length > 0 ? { warnings: all } : {}) }, 201);
     })
     .openapi(list, async (c) => {
       const { organization_id: asked, limit, cursor } = c.req.valid('query');
@@ -182,6 +180,18 @@ export function publishingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       const { status } = await getAgentRecord(db, id);
       return c.json({ agent_id: id, status }, 200);
     });
+}
+
+/** What is doubtful about where the agent is to be called. It is published whatever comes of this. */
+async function tryEndpoint(deps: HttpDeps, agentId: string, requestId: string): Promise<Fault[]> {
+  const { manifest } = await getAgentRecord(deps.database.db, agentId);
+  const trial = await deps.calls.upstream
+    .tryEndpoint(manifest.endpoint, { callId: newId('call'), requestId })
+    .catch((error: unknown) => {
+      deps.log('error', 'an endpoint could not be tried', { agent: agentId, error: String(error) });
+      return { kind: 'ok' as const };
+    });
+  return trial.kind === 'ok' ? [] : [{ path: `/endpoint/${trial.part}`, message: trial.message }];
 }
 
 /** Everybody acts for their own organization; only the operator may name another. */

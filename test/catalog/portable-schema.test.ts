@@ -128,6 +128,7 @@ describe('a schema that hosts or the gateway cannot take is refused where it is 
       /too large together/,
     ],
     ['a property name hosts refuse', object({ 'a b': {} }), '/properties/a b', /names of 1 to 64/],
+    ['a required name hosts refuse', object({}, { required: ['a b'] }), '/required/0', /names of 1 to 64/],
     [
       'a property name that is too long',
       object({ ['a'.repeat(65)]: {} }),

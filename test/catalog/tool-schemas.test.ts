@@ -146,8 +146,8 @@ it('properties are listed, searched and shown in the order the seller wrote them
   const order = ['path', 'content', 'append'];
   const toolName = toolNames.get('write_file') ?? '';
   const listed = await hosts[1]?.listTools();
-  const found = listed?.tools.find(({ name }) => name === toolName);
-  assert.deepEqual(Object.keys((found?.inputSchema as { properties: object }).properties), order);
+  const found = listed?.tools.find(({ name }) => name === toolName)?.inputSchema as JsonObject;
+  assert.deepEqual(Object.keys(found['properties'] ?? {}), order);
   await gateway.catalog.refresh();
   const properties = gateway.catalog.findByToolName(toolName)?.manifest.input_schema['properties'];
   assert.deepEqual(Object.keys(properties ?? {}), order);

@@ -24,12 +24,10 @@ export function addAgents(program: Command, { environment }: Runtime): void {
       const manifest = await readManifest(file);
       const client = await connect(environment);
       const { agent_id, version, warnings } = await publish(client, manifest, options.org);
-      if (options.json) {
-        return printJson({ agent_id, version, ...(warnings.length > 0 ? { warnings } : {}) });
-      }
+      if (options.json) return printJson({ agent_id, version, ...(warnings ? { warnings } : {}) });
       printLine(`${agent_id} ${version} is published.`);
       // Beside the answer and not in it, as scripts read that.
-      for (const { path, message } of warnings) printWarning(`${path || '(root)'} ${message}`);
+      for (const { path, message } of warnings ?? []) printWarning(`${path || '(root)'} ${message}`);
     });
 
   addCommand(agents, 'list', 'agents, for sale or not')
