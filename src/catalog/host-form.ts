@@ -12,18 +12,15 @@ import { ONE_SCHEMA, SCHEMA_LISTS, SCHEMA_MAPS } from './schema-words.ts';
  * - An enum of several types is told in the description: hosts turn it into strings.
  */
 export function toHostForm(root: JsonObject): JsonObject {
-  const words = JSON.stringify(root);
-  const evaluates = {
-    items: words.includes('"unevaluatedItems"'),
-    properties: words.includes('"unevaluatedProperties"'),
-  };
+  let words: string | undefined;
+  const evaluates: Evaluates = (keyword) => (words ??= JSON.stringify(root)).includes(`"${keyword}"`);
   const typed = root['type'] === undefined ? { type: 'object', ...root } : root;
   const formed = formNode(typed, evaluates);
   return isJsonObject(formed) ? formed : root;
 }
 
 /** Whether the schema asks anywhere what `items` or `properties` have seen: then neither may be added. */
-type Evaluates = { items: boolean; properties: boolean };
+type Evaluates = (keyword: 'unevaluatedItems' | 'unevaluatedProperties') => boolean;
 
 function formNode(node: Json, evaluates: Evaluates): Json {
   if (node === true) return {};
@@ -70,18 +67,21 @@ function isOfType(node: JsonObject, type: string): boolean {
 }
 
 function itemsFor(node: JsonObject, evaluates: Evaluates): JsonObject {
-  return isOfType(node, 'array') && node['items'] === undefined && !evaluates.items ? { items: {} } : {};
+  const isOpen = isOfType(node, 'array') && node['items'] === undefined;
+  return isOpen && !evaluates('unevaluatedItems') ? { items: {} } : {};
 }
 
 function propertiesFor(node: JsonObject, evaluates: Evaluates): JsonObject {
   const { properties, required } = node;
   if (!isOfType(node, 'object') && !isJsonObject(properties)) return {};
   const declared = isJsonObject(properties) ? properties : {};
-  const names = Array.isArray(required) && !evaluates.properties ? required : [];
-  const missing = names.filter(
+  const missing = (Array.isArray(required) ? required : []).filter(
     (name) => typeof name === 'string' && !Object.hasOwn(declared, name) && !DANGEROUS_NAMES.has(name),
   );
-  const undeclared = missing.length > 0 ? undeclaredSchema(node, missing.length) : undefined;
+  const undeclared =
+    missing.length > 0 && !evaluates('unevaluatedProperties')
+      ? undeclaredSchema(node, missing.length)
+      : undefined;
   if (undeclared !== undefined) {
     const added = missing.map((name) => [name, undeclared]);
     return { properties: { ...declared, ...Object.fromEntries(added) } };
