@@ -11,7 +11,8 @@ const DIALECTS = ['draft-04', 'draft-06', 'draft-07', '2019-09', '2020-12'] as c
 
 /** The dialect `$schema` names; undefined when it names none that can be read. */
 export function dialectOf(declared: Json | undefined): Dialect | undefined {
-  if (declared === undefined) return 'undeclared';
+  // The latter is "whatever is the latest", which says as little.
+  if (declared === undefined || declared === 'http://json-schema.org/schema#') return 'undeclared';
   if (typeof declared !== 'string') return undefined;
   const name = /^https?:\/\/json-schema\.org\/(draft-0[467]|draft\/20[12][0-9]-[01][0-9])\/schema#?$/.exec(
     declared,

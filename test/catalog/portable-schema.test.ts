@@ -257,6 +257,12 @@ describe('an older draft becomes 2020-12, read as its $schema says', () => {
       { items: [{}], additionalItems: { type: 'null' } },
       { prefixItems: [{}], items: { type: 'null' } },
     ],
+    [
+      'a tuple of whatever is the latest draft',
+      'http://json-schema.org/schema#',
+      { items: [{}] },
+      { prefixItems: [{}] },
+    ],
     ['additionalItems without a tuple, which says nothing', DRAFT_07, { additionalItems: false }, {}],
     [
       'dependencies',
