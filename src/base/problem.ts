@@ -63,11 +63,19 @@ export class Problem extends Error {
   override readonly name = 'Problem';
   readonly code: ProblemCode;
   readonly extras: ProblemExtras;
+  readonly retryable: boolean;
 
-  constructor(code: ProblemCode, detail: string, extras: ProblemExtras = {}, options?: ErrorOptions) {
+  /** `retryable` where this one is known to be other than its kind. */
+  constructor(
+    code: ProblemCode,
+    detail: string,
+    extras: ProblemExtras = {},
+    options: ErrorOptions & { retryable?: boolean } = {},
+  ) {
     super(detail, options);
     this.code = code;
     this.extras = extras;
+    this.retryable = options.retryable ?? PROBLEMS[code].retryable;
   }
 
   get status(): number {
@@ -76,10 +84,6 @@ export class Problem extends Error {
 
   get title(): string {
     return PROBLEMS[this.code].title;
-  }
-
-  get retryable(): boolean {
-    return PROBLEMS[this.code].retryable;
   }
 }
 

@@ -35,7 +35,13 @@ const FAULTS_TOLD = 5;
 export function judge(outcome: UpstreamOutcome, agent: Agent): Verdict {
   if (outcome.kind !== 'answer') {
     const content = outcome.kind === 'agent_error' ? outcome.content : undefined;
-    const problem = new Problem(OUTCOMES[outcome.kind].code, explain(outcome, agent));
+    const isHopeless = outcome.kind === 'agent_error' && outcome.inputAtFault === true;
+    const problem = new Problem(
+      OUTCOMES[outcome.kind].code,
+      explain(outcome, agent),
+      {},
+      isHopeless ? { retryable: false } : {},
+    );
     return { kind: 'refund', problem, ...(content ? { content } : {}) };
   }
   if (agent.price.kind === 'per_unit' && outcome.usage === undefined) {

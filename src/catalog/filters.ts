@@ -2,7 +2,7 @@ import { parseCredits } from '../base/money.ts';
 import { Problem, type Fault } from '../base/problem.ts';
 import { BADGES, CATEGORIES, DEFAULT_FILTERS, type AgentFilters } from './agent.ts';
 import { pointerToken } from './json-shape.ts';
-import { slugOf } from './manifest.ts';
+import { slugOf } from './agent-id.ts';
 import { SORTS, type AgentSearch } from './search.ts';
 
 /** `direct`: every agent is a tool; `meta`: only search, describe, call and so on; `auto`: what fits. */

@@ -4,7 +4,7 @@ import type { Fault } from '../base/problem.ts';
 export type JsonLimits = { maxDepth: number; maxBytes: number };
 
 // Writing to one of these names reaches an object's prototype in careless code, ours or the buyer's.
-const DANGEROUS_NAMES = new Set(['__proto__', 'constructor', 'prototype']);
+export const DANGEROUS_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
 const MAX_FAULTS = 20;
 

@@ -66,16 +66,16 @@ export const MANIFEST_SCHEMA = {
     schema_version: { const: '1.0' },
     agent_id: {
       type: 'string',
-      maxLength: 64,
+      maxLength: 160,
       pattern: AGENT_ID_PATTERN,
       description:
-        'agt_<slug>_v<major>; the slug has at most 28 characters of a-z, 0-9 and single underscores.',
+        'agt_<slug>_v<major>; the slug is of a-z, 0-9 and single underscores, and one of more than 28 characters is shortened.',
     },
     display_name: text(80, 'The name people read.'),
     description: {
       type: 'string',
-      minLength: 50,
-      maxLength: 2000,
+      minLength: 10,
+      maxLength: 4000,
       description: 'What the agent does, when to use it and what it answers: models choose by it.',
     },
     version: {
@@ -143,11 +143,12 @@ export const MANIFEST_SCHEMA = {
     },
     input_schema: {
       type: 'object',
-      description: 'JSON Schema 2020-12 of the arguments; an object at the root.',
+      description:
+        'JSON Schema of the arguments, an object at the root; draft-04 to 2020-12, as its $schema says.',
     },
     output_schema: {
       type: 'object',
-      description: 'JSON Schema 2020-12 of the answer; only an mcp endpoint may leave it out.',
+      description: 'JSON Schema of the answer, an object at the root; only an mcp endpoint may leave it out.',
     },
     examples: {
       type: 'array',

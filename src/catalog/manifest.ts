@@ -3,6 +3,7 @@ import { isJsonObject, type Json, type JsonObject } from '../base/json.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits, MICROS_PER_CREDIT, parseCredits } from '../base/money.ts';
 import type { Fault } from '../base/problem.ts';
+import { isAgentIdForm, MAX_SLUG, MAX_TOOL_NAME, shortenAgentId, slugOf, toolNameOf } from './agent-id.ts';
 import type { Manifest } from './agent.ts';
 import { findHiddenText } from './hidden-text.ts';
 import { findUnsafeJson } from './json-shape.ts';
@@ -10,11 +11,13 @@ import { MANIFEST_SCHEMA, MAX_PRICE_CREDITS } from './manifest-schema.ts';
 import { makePortable, type PortableSchema } from './portable-schema.ts';
 import { compileSchema, type Check } from './validator.ts';
 
-export type ParsedManifest = { kind: 'ok'; manifest: Manifest } | { kind: 'refused'; faults: Fault[] };
+/** `warnings` say what was left out or changed though nothing is wrong with it. */
+export type ParsedManifest =
+  { kind: 'ok'; manifest: Manifest; warnings: Fault[] } | { kind: 'refused'; faults: Fault[] };
 
 /**
  * Reads a manifest as a seller wrote it. The parsed one has its amounts as decimal strings in their shortest
- * form and its schemas portable; defaults stay unsaid. Every fault is reported at once, in words the seller
+ * form, its schemas portable and its id as long as hosts take; defaults stay unsaid. Every fault is reported at once, in words the seller
  * can act on; whether its endpoint may be called and its id may be had is decided elsewhere.
  */
 export function parseManifest(value: unknown): ParsedManifest {
@@ -24,8 +27,8 @@ export function parseManifest(value: unknown): ParsedManifest {
   if (!isJsonObject(value))
     return { kind: 'refused', faults: [{ path: '', message: 'must be a JSON object' }] };
 
-  const inputSchema = parseSchema(value, 'input_schema');
-  const outputSchema = parseSchema(value, 'output_schema');
+  const inputSchema = parseSchema(value, 'input');
+  const outputSchema = parseSchema(value, 'output');
   const faults = mergeFaults(
     [
       ...findIdentityFaults(value),
@@ -42,14 +45,23 @@ export function parseManifest(value: unknown): ParsedManifest {
 
   invariant(inputSchema?.kind === 'ok', 'a manifest without faults has an input schema');
   const { $schema: _, ...fields } = value;
+  const written = value['agent_id'];
+  invariant(typeof written === 'string', 'a manifest without faults has an id');
+  const agentId = shortenAgentId(written);
   const manifest = {
     ...fields,
+    agent_id: agentId,
     pricing: normalisePricing(value['pricing']),
     input_schema: inputSchema.schema,
     ...(outputSchema?.kind === 'ok' ? { output_schema: outputSchema.schema } : {}),
   };
+  const warnings = [
+    ...(agentId === written ? [] : [{ path: '/agent_id', message: shortenedText(agentId) }]),
+    ...inputSchema.warnings,
+    ...(outputSchema?.kind === 'ok' ? outputSchema.warnings : []),
+  ];
   // The schema above and the checks around it say that this is what it is.
-  return { kind: 'ok', manifest: manifest as unknown as Manifest };
+  return { kind: 'ok', manifest: manifest as unknown as Manifest, warnings };
 }
 
 let manifestCheck: Check | undefined;
@@ -67,29 +79,16 @@ function mergeFaults(specific: Fault[], general: Fault[]): Fault[] {
   );
 }
 
-const AGENT_ID = /^agt_([a-z0-9]+(?:_[a-z0-9]+)*)_v[1-9][0-9]*$/;
-const MAX_SLUG = 28;
-const MAX_TOOL_NAME = 45;
-
-/** The tool an agent is on MCP. */
-export function toolNameOf(agentId: string): string {
-  return `sentinel_${agentId}`;
-}
-
-/** `agt_pdf_summariser_v2` → `pdf_summariser`; undefined when it is no agent id. */
-export function slugOf(agentId: string): string | undefined {
-  const slug = AGENT_ID.exec(agentId)?.[1];
-  return slug !== undefined && slug.length <= MAX_SLUG && toolNameOf(agentId).length <= MAX_TOOL_NAME
-    ? slug
-    : undefined;
+function shortenedText(agentId: string): string {
+  return `is longer than hosts take (${MAX_SLUG} characters between "agt_" and "_v"), so the agent is published as ${agentId}`;
 }
 
 function findIdentityFaults(manifest: JsonObject): Fault[] {
   const faults: Fault[] = [];
   const id = manifest['agent_id'];
-  if (typeof id === 'string' && slugOf(id) === undefined) {
-    const message = AGENT_ID.test(id)
-      ? `is too long: the slug may have ${MAX_SLUG} characters and the tool name "${toolNameOf(id).slice(0, 100)}" ${MAX_TOOL_NAME}, because hosts cut longer ones`
+  if (typeof id === 'string' && slugOf(shortenAgentId(id)) === undefined) {
+    const message = isAgentIdForm(id)
+      ? `is too long: the tool name "${toolNameOf(shortenAgentId(id)).slice(0, 100)}" may have ${MAX_TOOL_NAME} characters, because hosts cut longer ones`
       : 'must look like agt_<slug>_v<major>: lower-case letters and digits in words joined by single underscores, e.g. agt_pdf_summariser_v2';
     faults.push({ path: '/agent_id', message });
   }
@@ -232,8 +231,9 @@ function findUrlFault(text: string): string | undefined {
   return undefined;
 }
 
-function parseSchema(manifest: JsonObject, field: string): PortableSchema | undefined {
-  return isJsonObject(manifest[field]) ? makePortable(manifest[field], `/${field}`) : undefined;
+function parseSchema(manifest: JsonObject, role: 'input' | 'output'): PortableSchema | undefined {
+  const schema = manifest[`${role}_schema`];
+  return isJsonObject(schema) ? makePortable(schema, `/${role}_schema`, role) : undefined;
 }
 
 function findSchemaFaults(schema: PortableSchema | undefined): Fault[] {

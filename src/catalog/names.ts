@@ -1,5 +1,5 @@
 import { editDistance } from './edit-distance.ts';
-import { slugOf } from './manifest.ts';
+import { MAX_SLUG, slugOf, wordsOfShortSlug } from './agent-id.ts';
 
 /**
  * Why an agent id may not stand beside another seller's, or undefined. A buyer who reads one id must not call
@@ -14,6 +14,10 @@ export function findLookalike(agentId: string, otherId: string): string | undefi
     return "it looks like another seller's agent id (look-alike letters or underscores)";
   if (sortedWords(slug) === sortedWords(other))
     return "it has the same words as another seller's agent id in another order";
+  const words = wordsOfShortSlug(slug);
+  const otherWords = wordsOfShortSlug(other);
+  if (words !== undefined && otherWords !== undefined && skeleton(words) === skeleton(otherWords))
+    return `it is shortened to the same words as another seller's agent id; give it a slug of at most ${MAX_SLUG} characters`;
   return undefined;
 }
 

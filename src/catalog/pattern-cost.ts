@@ -1,50 +1,39 @@
+import { LRUCache } from 'lru-cache';
+import type { Branch, Item } from './pattern-syntax.ts';
+
 /**
- * What checking a `pattern` can cost. JavaScript's regular expressions backtrack, so one bad pattern and one
- * chosen text stop the whole process; this bounds the steps from the pattern's structure alone.
+ * What matching a pattern with V8's own engine can cost. It backtracks, so one bad pattern and one chosen text stop
+ * the whole process; this bounds the steps from the pattern's structure alone.
  */
-export type PatternVerdict =
+export type PatternCost =
   /** `steps(n)` is at least the steps a text of n characters can take, rising in n. */
   | { kind: 'ok'; steps: (characters: number) => number; maxCharacters: number }
   | { kind: 'refused'; message: string };
 
 /** More steps than this (tens of milliseconds) for one text are never tried. */
 export const MAX_STEPS_PER_TEXT = 20_000_000;
-const MAX_PATTERN_CHARACTERS = 256;
+// Measuring takes time that grows with the square of the pattern.
+const MAX_PARTS = 1_024;
 // A pattern that cannot even be afforded on texts of this length is of no use to anybody.
 const MIN_USEFUL_CHARACTERS = 200;
 
-type Item = { node: Node; min: number; max: number };
-type Node =
-  /** One character out of a set, as a bit mask over `SAMPLES`. */
-  | { kind: 'atom'; set: bigint }
-  | { kind: 'start' }
-  | { kind: 'end' }
-  | { kind: 'word' }
-  | { kind: 'group'; branches: Item[][] };
-
 /**
- * Judges a pattern as `pattern` and `patternProperties` use it (flag `u`). Nested repetition is accepted only
- * where one separator makes it unambiguous (`^[a-z]+(-[a-z]+)*$`, `^([a-z]+\.)+[a-z]+$`); lookarounds and
- * back-references are refused. It errs on the refusing side: the step bound is an upper one.
+ * Bounds a pattern. Nested repetition is accepted only where one separator makes it unambiguous
+ * (`^[a-z]+(-[a-z]+)*$`, `^([a-z]+\.)+[a-z]+$`). It errs on the refusing side: the step bound is an upper one.
  */
-export function judgePattern(source: string): PatternVerdict {
-  if (source.length > MAX_PATTERN_CHARACTERS) {
-    return { kind: 'refused', message: `is longer than ${MAX_PATTERN_CHARACTERS} characters` };
-  }
-  if (!isExpression(source)) {
-    return { kind: 'refused', message: 'is not a valid regular expression (ECMAScript, flag u)' };
-  }
-  let branches: Item[][];
+export function measurePattern(branches: Branch[]): PatternCost {
+  if (countParts(branches) > MAX_PARTS)
+    return { kind: 'refused', message: `has more than ${MAX_PARTS} parts` };
+  const whole = [{ node: { kind: 'group' as const, branches }, min: 1, max: 1 }];
   try {
-    branches = parsePattern(source);
-    measure([{ node: { kind: 'group', branches }, min: 1, max: 1 }], 0n, 1);
+    measure(whole, 0n, 1);
   } catch (error) {
     if (error instanceof PatternRefused) return { kind: 'refused', message: error.message };
     throw error;
   }
   const anchored = branches.every((branch) => branch[0]?.node.kind === 'start');
   const steps = (characters: number): number => {
-    const { cost } = measure([{ node: { kind: 'group', branches }, min: 1, max: 1 }], 0n, characters);
+    const { cost } = measure(whole, 0n, characters);
     return anchored ? cost : cost * (characters + 1);
   };
   const maxCharacters = largestAffordable(steps);
@@ -57,15 +46,13 @@ export function judgePattern(source: string): PatternVerdict {
   return { kind: 'ok', steps, maxCharacters };
 }
 
-function isExpression(source: string): boolean {
-  try {
-    return new RegExp(source, 'u').unicode;
-  } catch {
-    return false;
-  }
+function countParts(branches: Branch[]): number {
+  return branches
+    .flat()
+    .reduce((sum, { node }) => sum + 1 + ('branches' in node ? countParts(node.branches) : 0), 0);
 }
 
-/** Leaves the parser and the measuring at the first construct that is not accepted. */
+/** Leaves the measuring at the first construct that has no bound. */
 class PatternRefused extends Error {}
 
 function largestAffordable(steps: (characters: number) => number): number {
@@ -95,8 +82,13 @@ function measure(items: Item[], follow: bigint, n: number): { ways: number; cost
 
 function measureItem({ node, min, max }: Item, follow: bigint, n: number): { ways: number; cost: number } {
   if (node.kind === 'atom') {
-    const choices = (node.set & follow) === 0n ? 1 : Math.min(max - min + 1, n + 1);
+    const choices = (characterSet(node.source) & follow) === 0n ? 1 : Math.min(max - min + 1, n + 1);
     return { ways: choices, cost: Math.min(max, n) + 1 };
+  }
+  if (node.kind === 'lookahead') {
+    // Whatever follows inside it ends it, and once it has ended it is not tried again (ECMA-262 section 22.2.2.4).
+    const tried = node.branches.map((branch) => measure(branch, ALL, n).cost);
+    return { ways: 1, cost: tried.reduce((sum, each) => sum + each, 1) };
   }
   if (node.kind !== 'group') return { ways: 1, cost: 1 };
   if (max > 1) return measureRepeatedGroup(node.branches, { min, max }, follow, n);
@@ -132,7 +124,8 @@ function measureRepeatedGroup(
   // A separator marks where each round begins or ends, and only one part of a round varies, so a text splits into
   // rounds in one way. Only the last round may end early.
   const last = body.at(-1);
-  const endsOpen = last?.node.kind === 'atom' && last.min !== last.max && (last.node.set & follow) !== 0n;
+  const endsOpen =
+    last?.node.kind === 'atom' && last.min !== last.max && (characterSet(last.node.source) & follow) !== 0n;
   return { ways: endings * (endsOpen ? n + 1 : 1), cost: (n + 1) * (length + 1) };
 }
 
@@ -145,7 +138,7 @@ function largestCount(branches: Item[][]): number {
 }
 
 function isSeparated(body: Item[]): boolean {
-  const atoms = body.map(({ node }) => (node.kind === 'atom' ? node.set : undefined));
+  const atoms = body.map(({ node }) => (node.kind === 'atom' ? characterSet(node.source) : undefined));
   if (atoms.includes(undefined) || body.filter(({ min, max }) => min !== max).length !== 1) return false;
   return [0, body.length - 1].some((place) => {
     const separator = body[place];
@@ -154,14 +147,14 @@ function isSeparated(body: Item[]): boolean {
   });
 }
 
-/** Which characters a sequence may begin with; `follow` when all of it may be empty. */
+/** Which characters a sequence may begin with, as a bit mask over `SAMPLES`; `follow` when all of it may be empty. */
 function firstSet(items: Item[], follow: bigint): bigint {
   let set = 0n;
   for (const { node, min } of items) {
     if (node.kind === 'end') return set;
-    if (node.kind === 'start' || node.kind === 'word') continue;
+    if (node.kind !== 'atom' && node.kind !== 'group') continue;
     if (node.kind === 'atom') {
-      set |= node.set;
+      set |= characterSet(node.source);
       if (min > 0) return set;
       continue;
     }
@@ -200,63 +193,21 @@ const SAMPLES = [
 ];
 const ALL = (1n << BigInt(SAMPLES.length)) - 1n;
 
+const characterSets = new LRUCache<string, bigint>({ max: 1_000 });
+
 function characterSet(source: string): bigint {
+  let set = characterSets.get(source);
+  if (set === undefined) {
+    set = findCharacters(source);
+    characterSets.set(source, set);
+  }
+  return set;
+}
+
+function findCharacters(source: string): bigint {
   if (/\\[pPuxc]|[\u0100-\u{10FFFF}]/u.test(source)) return ALL;
   const matcher = new RegExp(`^${source}$`, 'u');
   let set = 0n;
   for (const [bit, sample] of SAMPLES.entries()) if (matcher.test(sample)) set |= 1n << BigInt(bit);
   return set;
-}
-
-// The source is known to be valid, so the parser only has to tell the parts apart.
-const TOKEN =
-  /\\[pPk][{<][^}>]*[}>]|\\u\{[^}]*\}|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\c[A-Za-z]|\\[\s\S]|\[(?:\\[\s\S]|[^\]\\])*\]|\(\?(?:<(?![=!])[^>]*>|[^)]?)|[\s\S]/uy;
-const QUANTIFIER = /(?:[*+?]|\{(\d+)(,?)(\d*)\})\??/uy;
-
-function parsePattern(source: string): Item[][] {
-  let at = 0;
-  const parseBranches = (): Item[][] => {
-    const branches: Item[][] = [[]];
-    while (at < source.length && source[at] !== ')') {
-      if (source[at] === '|') {
-        branches.push([]);
-        at++;
-      } else {
-        const node = parseNode();
-        branches.at(-1)?.push({ node, ...parseQuantifier() });
-      }
-    }
-    return branches;
-  };
-  const parseNode = (): Node => {
-    TOKEN.lastIndex = at;
-    const token = TOKEN.exec(source)?.[0] ?? '';
-    at += token.length;
-    if (token === '^') return { kind: 'start' };
-    if (token === '$') return { kind: 'end' };
-    if (token === String.raw`\b` || token === String.raw`\B`) return { kind: 'word' };
-    if (/^\\[k1-9]/.test(token)) throw new PatternRefused('uses a back-reference, which is not accepted');
-    if (!token.startsWith('(')) return { kind: 'atom', set: characterSet(token) };
-    if (token !== '(' && token !== '(?:' && !token.startsWith('(?<')) {
-      throw new PatternRefused('uses a lookaround or an inline flag, which is not accepted');
-    }
-    if (token === '(?<')
-      throw new PatternRefused('uses a lookaround or an inline flag, which is not accepted');
-    const branches = parseBranches();
-    at++;
-    return { kind: 'group', branches };
-  };
-  const parseQuantifier = (): { min: number; max: number } => {
-    QUANTIFIER.lastIndex = at;
-    const match = QUANTIFIER.exec(source);
-    if (match === null) return { min: 1, max: 1 };
-    at += match[0].length;
-    const sign = match[0][0];
-    if (sign === '*') return { min: 0, max: Infinity };
-    if (sign === '+') return { min: 1, max: Infinity };
-    if (sign === '?') return { min: 0, max: 1 };
-    const min = Number(match[1]);
-    return { min, max: match[2] === '' ? min : match[3] === '' ? Infinity : Number(match[3]) };
-  };
-  return parseBranches();
 }

@@ -2,7 +2,7 @@ import { and, eq, ne, sql } from 'drizzle-orm';
 import semver from 'semver';
 import { hashJson } from '../base/canonical-json.ts';
 import { isJsonObject, type JsonObject } from '../base/json.ts';
-import { Problem } from '../base/problem.ts';
+import { Problem, type Fault } from '../base/problem.ts';
 import type { Tx } from '../db/db.ts';
 import type { Manifest } from './agent.ts';
 import { parseManifest } from './manifest.ts';
@@ -12,6 +12,9 @@ import { agents, agentVersions } from './tables.ts';
 
 /** What is wrong with where an endpoint's URL leads, in words for the seller. */
 export type CheckEndpoint = (url: string) => string | undefined;
+
+/** `warnings` are for the seller: what of the manifest was left out or changed. Absent where there is nothing to say. */
+export type Published = { agentId: string; version: string; warnings?: Fault[] };
 
 /**
  * Publishes a manifest as the newest version of its agent; once committed it is for sale if the agent is
@@ -23,9 +26,10 @@ export type CheckEndpoint = (url: string) => string | undefined;
 export async function publishAgent(
   tx: Tx,
   request: { organizationId: string; manifest: unknown; checkEndpoint: CheckEndpoint },
-): Promise<{ agentId: string; version: string }> {
-  const manifest = readManifest(request.manifest, request.checkEndpoint);
+): Promise<Published> {
+  const { manifest, warnings } = readManifest(request.manifest, request.checkEndpoint);
   const { agent_id: agentId, version } = manifest;
+  const published = { agentId, version, ...(warnings.length > 0 ? { warnings } : {}) };
   const manifestHash = hashJson(manifest as unknown as JsonObject);
 
   // Two sellers who publish look-alike ids at the same moment would not see each other's row.
@@ -35,7 +39,7 @@ export async function publishAgent(
     await refuseLookalikes(tx, agentId, request.organizationId);
   } else {
     if (current.organizationId !== request.organizationId) throw new Problem('CONFLICT', takenText(agentId));
-    if (current.version === version && current.manifestHash === manifestHash) return { agentId, version };
+    if (current.version === version && isSameManifest(current, manifestHash)) return published;
     if (!semver.gt(version, current.version)) {
       throw new Problem(
         'CONFLICT',
@@ -51,17 +55,20 @@ export async function publishAgent(
     .onConflictDoUpdate({ target: agents.id, set: { ...shown, updatedAt: sql`now()` } });
   await tx.insert(agentVersions).values({ agentId, version, manifest, manifestHash });
   await announceAgent(tx, agentId);
-  return { agentId, version };
+  return published;
 }
 
-function readManifest(value: unknown, checkEndpoint: CheckEndpoint): Manifest {
+function readManifest(
+  value: unknown,
+  checkEndpoint: CheckEndpoint,
+): { manifest: Manifest; warnings: Fault[] } {
   const parsed = parseManifest(value);
   const faults = parsed.kind === 'refused' ? parsed.faults : [];
   if (!faults.some(({ path }) => path === '/endpoint/url' || path === '')) {
     const message = checkEndpoint(endpointUrl(value));
     if (message !== undefined) faults.push({ path: '/endpoint/url', message });
   }
-  if (parsed.kind === 'ok' && faults.length === 0) return parsed.manifest;
+  if (parsed.kind === 'ok' && faults.length === 0) return parsed;
   const count = faults.length === 1 ? 'a fault' : `${faults.length} faults`;
   throw new Problem('INVALID_INPUT', `The manifest has ${count} and was not published.`, { faults });
 }
@@ -71,14 +78,19 @@ function endpointUrl(value: unknown): string {
   return isJsonObject(endpoint) && typeof endpoint['url'] === 'string' ? endpoint['url'] : '';
 }
 
-async function findCurrentVersion(
-  tx: Tx,
-  agentId: string,
-): Promise<{ organizationId: string; version: string; manifestHash: string } | undefined> {
+type CurrentVersion = {
+  organizationId: string;
+  version: string;
+  manifest: Manifest;
+  manifestHash: string;
+};
+
+async function findCurrentVersion(tx: Tx, agentId: string): Promise<CurrentVersion | undefined> {
   const [row] = await tx
     .select({
       organizationId: agents.organizationId,
       version: agentVersions.version,
+      manifest: agentVersions.manifest,
       manifestHash: agentVersions.manifestHash,
     })
     .from(agents)
@@ -88,6 +100,13 @@ async function findCurrentVersion(
     )
     .where(eq(agents.id, agentId));
   return row;
+}
+
+/** A manifest that an earlier release stored has its schemas in another form than the same document has today. */
+function isSameManifest(stored: CurrentVersion, manifestHash: string): boolean {
+  if (stored.manifestHash === manifestHash) return true;
+  const parsed = parseManifest(stored.manifest);
+  return parsed.kind === 'ok' && hashJson(parsed.manifest as unknown as JsonObject) === manifestHash;
 }
 
 async function refuseLookalikes(tx: Tx, agentId: string, organizationId: string): Promise<void> {

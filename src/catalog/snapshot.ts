@@ -7,7 +7,8 @@ import { parseCredits } from '../base/money.ts';
 import type { Db } from '../db/db.ts';
 import { badgeOf, type Agent, type Manifest, type Price } from './agent.ts';
 import { DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_TIMEOUT_MS } from './manifest-schema.ts';
-import { toolNameOf } from './manifest.ts';
+import { toolNameOf } from './agent-id.ts';
+import { toHostForm } from './host-form.ts';
 import { isBetter, isSamePrice } from './price-in-force.ts';
 import { searchTextOf, type SearchEntry } from './search.ts';
 import { agents, agentVersions } from './tables.ts';
@@ -75,8 +76,9 @@ export function makeCompiledSchemas(max: number): CompiledSchemas {
 
 /** An agent for sale, with everything a call and a search need computed. */
 export function makeEntry(row: AgentRow, schemas: CompiledSchemas): SearchEntry {
-  const { manifest, manifestHash, sellerId, trustScore } = row;
+  const { manifestHash, sellerId, trustScore } = row;
   invariant(trustScore !== null, 'a verified agent has a trust score');
+  const manifest = inHostForm(row.manifest);
   const { input_schema: inputSchema, output_schema: outputSchema } = manifest;
   const agent: Agent = Object.freeze({
     id: manifest.agent_id,
@@ -95,6 +97,16 @@ export function makeEntry(row: AgentRow, schemas: CompiledSchemas): SearchEntry 
       outputSchema === undefined ? () => [] : (output: unknown) => schemas.check(outputSchema)(output),
   });
   return { agent, createdAtMs: row.createdAt.getTime(), text: searchTextOf(manifest) };
+}
+
+/** What an earlier release stored may hold words that not every host takes. What is stored does not change. */
+function inHostForm(stored: Manifest): Manifest {
+  const { output_schema: outputSchema } = stored;
+  return {
+    ...stored,
+    input_schema: toHostForm(stored.input_schema),
+    ...(outputSchema === undefined ? {} : { output_schema: toHostForm(outputSchema) }),
+  };
 }
 
 /** Whether what is stored is what the snapshot already has. */

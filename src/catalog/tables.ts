@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm';
-import { check, index, integer, jsonb, pgTable, primaryKey, text, timestamp } from 'drizzle-orm/pg-core';
+import { check, index, integer, json, pgTable, primaryKey, text, timestamp } from 'drizzle-orm/pg-core';
 import { organizations } from '../identity/tables.ts';
 import type { Manifest } from './agent.ts';
 
@@ -43,7 +43,8 @@ export const agentVersions = pgTable(
       .notNull()
       .references(() => agents.id),
     version: text().notNull(),
-    manifest: jsonb().$type<Manifest>().notNull(),
+    /** As text, and not `jsonb`, which sorts members: people and models read properties in the order they were written. */
+    manifest: json().$type<Manifest>().notNull(),
     /** SHA-256 of the manifest's canonical JSON. */
     manifestHash: text().notNull(),
     publishedAt: timestamp({ withTimezone: true }).notNull().defaultNow(),
@@ -51,6 +52,6 @@ export const agentVersions = pgTable(
   (table) => [
     primaryKey({ name: 'agent_versions_are_published_once', columns: [table.agentId, table.version] }),
     check('agent_versions_hash_is_sha256', sql`${table.manifestHash} ~ '^[0-9a-f]{64}$'`),
-    check('agent_versions_manifest_is_an_object', sql`jsonb_typeof(${table.manifest}) = 'object'`),
+    check('agent_versions_manifest_is_an_object', sql`json_typeof(${table.manifest}) = 'object'`),
   ],
 );

@@ -1,4 +1,5 @@
 import type { ErrorObject } from 'ajv/dist/2020.js';
+import { isJsonObject } from '../base/json.ts';
 import type { Fault } from '../base/problem.ts';
 import { nearestName } from './edit-distance.ts';
 import { pointerToken } from './json-shape.ts';
@@ -71,11 +72,34 @@ function faultOf(error: ErrorObject): Fault | undefined {
 }
 
 function unknownMember(name: string, error: ErrorObject): string {
-  const known = Object.keys((error.parentSchema?.['properties'] ?? {}) as object);
-  const nearest = nearestName(name, known);
+  const properties = (error.parentSchema?.['properties'] ?? {}) as Record<string, unknown>;
+  const known = Object.keys(properties).filter((each) => !isNothing(properties[each]));
+  // Advice that leads to the next refusal is none: the field must take a value of that type.
+  const given = (error.data as Record<string, unknown>)[name];
+  const nearest = nearestName(
+    name,
+    known.filter((each) => takesType(properties[each], given)),
+  );
   if (nearest !== undefined) return `is not a known field; did you mean "${nearest}"?`;
   if (known.length === 0 || known.length > MAX_SHOWN) return 'is not a known field';
   return `is not a known field; known are ${known.join(', ')}`;
+}
+
+/** `false` as it is published. */
+function isNothing(schema: unknown): boolean {
+  return schema === false || (isJsonObject(schema) && isEmptyObject(schema['not']));
+}
+
+function isEmptyObject(value: unknown): boolean {
+  return isJsonObject(value) && Object.keys(value).length === 0;
+}
+
+function takesType(schema: unknown, value: unknown): boolean {
+  const type = isJsonObject(schema) ? schema['type'] : undefined;
+  if (type === undefined) return true;
+  const types = Array.isArray(type) ? type : [type];
+  const own = value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value;
+  return types.includes(own) || (types.includes('integer') && Number.isInteger(value));
 }
 
 function messageOf(error: ErrorObject, params: Record<string, unknown>): string {
@@ -122,6 +146,7 @@ function messageOf(error: ErrorObject, params: Record<string, unknown>): string 
     case 'format':
       return `must be a valid ${String(params['format'])}`;
     case 'not':
+      if (isEmptyObject(error.schema)) return 'is not allowed here';
       return 'matches what is not allowed here';
     case 'anyOf':
       return `matches none of the ${branchCount(error)} allowed forms${typesOfBranches(error)}`;

@@ -1,9 +1,12 @@
+import { Ajv } from 'ajv';
+import { Ajv2019 } from 'ajv/dist/2019.js';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import { fullFormats } from 'ajv-formats/dist/formats.js';
 import type { JsonObject } from '../base/json.ts';
 import type { Fault } from '../base/problem.ts';
+import type { Dialect } from './dialect.ts';
 import { faultsOfErrors } from './validation-faults.ts';
-import { judgePattern } from './pattern-cost.ts';
+import { compilePattern } from './pattern.ts';
 
 /** Every failing place of a value, at most `MAX_FAULTS`; an empty list when it is valid. */
 export type Check = (value: unknown) => Fault[];
@@ -40,26 +43,54 @@ export function compileSchema(schema: JsonObject, options: { maxFaults?: number 
   };
 }
 
-/** Judges a schema itself against the meta-schema of 2020-12: misspelt types, negative lengths, and so on. */
-export function checkSchemaForm(schema: JsonObject): Fault[] {
-  metaAjv ??= new Ajv2020({ strict: false, allErrors: true, verbose: true, logger: false, formats: {} });
-  // Whatever dialect it names, it is judged as what it will be compiled as.
-  if (metaAjv.validateSchema({ ...schema, $schema: DIALECT }) === true) return [];
-  return faultsOfErrors(metaAjv.errors ?? [], MAX_FAULTS);
+/** Judges a schema itself against the meta-schema of its dialect: misspelt types, negative lengths, and so on. */
+export function checkSchemaForm(schema: JsonObject, dialect: Dialect): Fault[] {
+  switch (dialect) {
+    case '2020-12':
+      return findFormFaults((meta2020 ??= new Ajv2020(META_OPTIONS)), DIALECT_2020, schema);
+    case '2019-09':
+      return findFormFaults((meta2019 ??= new Ajv2019(META_OPTIONS)), DIALECT_2019, schema);
+    case 'undeclared': {
+      const faults = checkSchemaForm(schema, '2020-12');
+      // Only older drafts have tuples as a list under `items`.
+      return faults.length > 0 && checkSchemaForm(schema, '2019-09').length === 0 ? [] : faults;
+    }
+    case 'draft-07':
+    case 'draft-06':
+    case 'draft-04': {
+      const faults = findFormFaults((meta07 ??= new Ajv(META_OPTIONS)), DIALECT_07, schema);
+      // Ajv has no meta-schema of draft-04, which differs in these two.
+      return dialect === 'draft-04'
+        ? faults.filter(({ path }) => !/\/exclusive(Minimum|Maximum)$/.test(path))
+        : faults;
+    }
+  }
 }
+
+function findFormFaults(ajv: Ajv, metaSchema: string, schema: JsonObject): Fault[] {
+  // Whatever it calls its dialect, it is judged as the one it is read in.
+  if (ajv.validateSchema({ ...schema, $schema: metaSchema }) === true) return [];
+  return faultsOfErrors(ajv.errors ?? [], MAX_FAULTS);
+}
+
+const META_OPTIONS = { strict: false, allErrors: true, verbose: true, logger: false, formats: {} } as const;
 
 // A list of every fault of a large value could be larger than the value: beyond this many members and
 // elements only the first fault is named.
 const MAX_LISTED_NODES = 20_000;
 
-// All patterns of one validation together. A text costs at most MAX_STEPS_PER_TEXT of it; a long list of
-// such texts would otherwise hold up every other caller for seconds.
+// All patterns of one validation together: a long text, or a long list of texts, would otherwise hold up every other
+// caller for seconds.
 const MAX_PATTERN_STEPS = 200_000_000;
 // Validation is synchronous, so one counter serves them all.
 let patternStepsLeft = MAX_PATTERN_STEPS;
 
-const DIALECT = 'https://json-schema.org/draft/2020-12/schema';
-let metaAjv: Ajv2020 | undefined;
+const DIALECT_2020 = 'https://json-schema.org/draft/2020-12/schema';
+const DIALECT_2019 = 'https://json-schema.org/draft/2019-09/schema';
+const DIALECT_07 = 'http://json-schema.org/draft-07/schema';
+let meta2020: Ajv2020 | undefined;
+let meta2019: Ajv2019 | undefined;
+let meta07: Ajv | undefined;
 
 function makeAjv({ allErrors }: { allErrors: boolean }): Ajv2020 {
   const ajv = new Ajv2020({
@@ -132,21 +163,18 @@ const FORMATS = Object.fromEntries(
   }),
 ) as typeof fullFormats;
 
-/** Ajv's way in for another regular expression engine: the same one, with the steps counted beforehand. */
+/** Ajv's way in for another regular expression engine: RE2, and V8's where it is bounded. */
 const guardedRegExp = Object.assign(
-  (source: string, flags: string) => {
-    const verdict = judgePattern(source);
-    if (verdict.kind === 'refused') throw new Error(`the pattern ${source} ${verdict.message}`);
-    const expression = new RegExp(source, flags);
-    // Upper bounds for lengths up to each power of two, so that a test costs one look-up.
-    const stepsByMagnitude = Array.from({ length: 32 }, (_, magnitude) => verdict.steps(2 ** magnitude));
+  (source: string) => {
+    const pattern = compilePattern(source);
+    if (pattern.kind === 'refused') throw new Error(`the pattern ${source} ${pattern.message}`);
     return {
       test: (text: string): boolean => {
-        if (text.length > verdict.maxCharacters) return false;
-        patternStepsLeft -= stepsByMagnitude[32 - Math.clz32(text.length)] ?? Infinity;
-        return patternStepsLeft >= 0 && expression.test(text);
+        if (text.length > pattern.maxCharacters) return false;
+        patternStepsLeft -= pattern.steps(text.length);
+        return patternStepsLeft >= 0 && pattern.test(text);
       },
-      toString: () => expression.toString(),
+      toString: () => `/${source}/u`,
     };
   },
   { code: 'new RegExp' },

@@ -7,6 +7,11 @@ export function printLine(text: string): void {
   process.stdout.write(`${printable(text)}\n`);
 }
 
+/** Something to look at, beside the answer. */
+export function printWarning(text: string): void {
+  process.stderr.write(`Warning: ${printable(text)}\n`);
+}
+
 type Cell = string | number | boolean | null | undefined;
 
 /** A table with a heading for each column; what is empty is shown as a dash. */

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { Problem } from '../base/problem.ts';
+import { newId } from '../base/ids.ts';
+import { Problem, type Fault } from '../base/problem.ts';
 import { publishAgent } from '../catalog/publish.ts';
 import {
   getAgentRecord,
@@ -27,7 +28,17 @@ import {
 
 const STATUSES = ['published', 'verified', 'suspended'] as const;
 
-const published = z.object({ agent_id: z.string(), version: z.string() });
+const published = z.object({
+  agent_id: z.string(),
+  version: z.string(),
+  warnings: z
+    .array(z.object({ path: z.string(), message: z.string() }))
+    .optional()
+    .openapi({
+      description:
+        'What was left out or changed, and what is doubtful. Absent where there is nothing to say.',
+    }),
+});
 const verified = z.object({ agent_id: z.string(), trust_score: z.number().int(), badge: badgeOut });
 const standing = z.object({ agent_id: z.string(), status: z.enum(STATUSES) });
 const record = z
@@ -126,13 +137,14 @@ export function publishingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     .openapi(publish, async (c) => {
       const { manifest, organization_id: asked } = c.req.valid('json');
       const organizationId = organizationMeant(c.get('caller'), asked);
-      const { agentId, version } = await db.transaction(async (tx) => {
+      const { agentId, version, warnings } = await db.transaction(async (tx) => {
         if (asked !== undefined && !(await findOrganization(tx, asked))) throw noSuchOrganization(asked);
         return publishAgent(tx, { organizationId, manifest, checkEndpoint: deps.checkEndpoint });
       });
       // Other processes hear of it; whoever asked us next sees it here at once.
       await deps.catalog.refresh(agentId);
-      return c.json({ agent_id: agentId, version }, 201);
+      const all = [...(warnings ?? []), ...(await tryEndpoint(deps, agentId, c.get('requestId')))];
+      return c.json({ agent_id: agentId, version, ...(all.length > 0 ? { warnings: all } : {}) }, 201);
     })
     .openapi(list, async (c) => {
       const { organization_id: asked, limit, cursor } = c.req.valid('query');
@@ -168,6 +180,18 @@ export function publishingRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       const { status } = await getAgentRecord(db, id);
       return c.json({ agent_id: id, status }, 200);
     });
+}
+
+/** What is doubtful about where the agent is to be called. It is published whatever comes of this. */
+async function tryEndpoint(deps: HttpDeps, agentId: string, requestId: string): Promise<Fault[]> {
+  const { manifest } = await getAgentRecord(deps.database.db, agentId);
+  const trial = await deps.calls.upstream
+    .tryEndpoint(manifest.endpoint, { callId: newId('call'), requestId })
+    .catch((error: unknown) => {
+      deps.log('error', 'an endpoint could not be tried', { agent: agentId, error: String(error) });
+      return { kind: 'ok' as const };
+    });
+  return trial.kind === 'ok' ? [] : [{ path: `/endpoint/${trial.part}`, message: trial.message }];
 }
 
 /** Everybody acts for their own organization; only the operator may name another. */

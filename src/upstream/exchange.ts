@@ -106,7 +106,8 @@ export function startExchange(
 const DRAIN_MS = 1_000;
 const DRAIN_BYTES = 64 * 1_024;
 
-function failureOf(error: Error): ExchangeFailure {
+/** What went wrong on the wire, in public words. */
+export function failureOf(error: Error): ExchangeFailure {
   const code = (error as NodeJS.ErrnoException).code ?? error.name;
   return error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW'
     ? { kind: 'output_invalid', detail: 'the answer is not valid HTTP', code }

@@ -8,7 +8,7 @@ import { STATELESS_META, UNSUPPORTED_VERSION, postMessage, signMessage } from '.
 import type { Link } from './mcp-wire.ts';
 import type { Target } from './pools.ts';
 import { publicWords } from './public-words.ts';
-import type { RequestSigner } from './signature.ts';
+import type { CallIdentity, RequestSigner } from './signature.ts';
 import type { SignedPost } from './signed-post.ts';
 import { outcomeOfToolResult } from './tool-result.ts';
 import type { UpstreamRequest } from './upstream.ts';
@@ -18,6 +18,8 @@ export type McpAgents = {
   prepare(url: string, request: UpstreamRequest): PreparedToolCall | undefined;
   /** Ends the attempt with what the tool answered. Rejects for our own bugs only. */
   ask(attempt: Attempt, target: Target, prepared: PreparedToolCall | undefined): Promise<void>;
+  /** The link that calls to the server will use. */
+  open(target: Target, identity: CallIdentity): Promise<LinkResult>;
 };
 
 export type PreparedToolCall = { id: number; link: Link; post: SignedPost };
@@ -69,10 +71,10 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
     }
   }
 
-  async function findLink(target: Target, request: UpstreamRequest): Promise<LinkResult> {
+  async function findLink(target: Target, identity: CallIdentity): Promise<LinkResult> {
     let pending = opening.get(target.href);
     if (!pending) {
-      pending = openLink(target, request, signer);
+      pending = openLink(target, identity, signer);
       opening.set(target.href, pending);
       const forget = () => void opening.delete(target.href);
       pending.then(forget, forget);
@@ -170,7 +172,12 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
     if (!isDone) timer = setTimeout(() => exchange.abort(), 5_000).unref();
   }
 
-  return { prepare, ask };
+  function open(target: Target, identity: CallIdentity): Promise<LinkResult> {
+    const link = links.get(target.href);
+    return link ? Promise.resolve({ kind: 'link', link }) : findLink(target, identity);
+  }
+
+  return { prepare, ask, open };
 }
 
 function toolCall(id: number, name: string, request: UpstreamRequest, link: Link): JsonObject {
@@ -215,8 +222,14 @@ function chunkOfProgress(params: Json | undefined, token: number): string | unde
   return typeof total === 'number' ? `${progress}/${total}` : String(progress);
 }
 
+/** JSON-RPC 2.0 section 5.1. */
+const INVALID_PARAMS = -32602;
+
 function outcomeOfError(error: Json | undefined): Parameters<Attempt['end']>[0] {
   if (!isJsonObject(error))
     return { kind: 'output_invalid', detail: 'the answer has neither a result nor an error' };
-  return { kind: 'agent_error', detail: publicWords(error) || 'it reported an error' };
+  const detail = publicWords(error) || 'it reported an error';
+  return error['code'] === INVALID_PARAMS
+    ? { kind: 'agent_error', detail, inputAtFault: true }
+    : { kind: 'agent_error', detail };
 }

@@ -15,9 +15,17 @@ import { publicWords } from './public-words.ts';
 import type { CallIdentity, RequestSigner } from './signature.ts';
 import type { UpstreamOutcome } from './upstream.ts';
 
-/** `code` is for the log, and empty when the outcome says it all. */
-export type LinkResult =
-  { kind: 'link'; link: Link } | { kind: 'failed'; outcome: UpstreamOutcome; code: string };
+/**
+ * `code` is for the log, and empty when the outcome says it all. `refusal`: the server itself said no, with this status
+ * if it was not 2xx, and the outcome is in its words.
+ */
+export type LinkResult = { kind: 'link'; link: Link } | LinkFailure;
+type LinkFailure = {
+  kind: 'failed';
+  outcome: UpstreamOutcome;
+  code: string;
+  refusal?: { status?: number };
+};
 
 /**
  * Shakes hands with the server: `initialize` first, because that is what most servers speak and those that
@@ -28,7 +36,7 @@ export async function openLink(
   identity: CallIdentity,
   signer: RequestSigner | undefined,
 ): Promise<LinkResult> {
-  const initialize = await ask(target, {}, identity, signer, {
+  const initialize = await askServer(target, {}, identity, signer, {
     jsonrpc: '2.0',
     id: 'initialize',
     method: 'initialize',
@@ -38,7 +46,7 @@ export async function openLink(
   if (initialize.kind === 'error') {
     return REFUSES_ERA.has(initialize.code)
       ? openStatelessLink(target, identity, signer)
-      : { kind: 'failed', outcome: initialize.outcome, code: '' };
+      : refusedLink(initialize);
   }
 
   const version = initialize.result['protocolVersion'];
@@ -52,7 +60,10 @@ export async function openLink(
   }
   const link: Link = { era: 'session', version, ...(sessionId === undefined ? {} : { sessionId }) };
   // Servers refuse calls before this notification, so it is waited for. What is answered does not matter.
-  await ask(target, { link }, identity, signer, { jsonrpc: '2.0', method: 'notifications/initialized' });
+  await askServer(target, { link }, identity, signer, {
+    jsonrpc: '2.0',
+    method: 'notifications/initialized',
+  });
   return { kind: 'link', link };
 }
 
@@ -68,27 +79,27 @@ async function openStatelessLink(
   signer: RequestSigner | undefined,
 ): Promise<LinkResult> {
   const link: Link = { era: 'stateless' };
-  const discover = await ask(target, { link }, identity, signer, {
+  const discover = await askServer(target, { link }, identity, signer, {
     jsonrpc: '2.0',
     id: 'discover',
     method: 'server/discover',
     params: { _meta: STATELESS_META },
   });
   if (discover.kind === 'failed') return discover;
-  if (discover.kind === 'error') return { kind: 'failed', outcome: discover.outcome, code: '' };
+  if (discover.kind === 'error') return refusedLink(discover);
   const supported = discover.result['supportedVersions'];
   return Array.isArray(supported) && supported.includes(STATELESS_VERSION)
     ? { kind: 'link', link }
     : failed('output_invalid', 'the MCP server speaks no protocol version that the gateway knows');
 }
 
-type Reply =
+export type Reply =
   | { kind: 'result'; result: JsonObject; sessionId?: string }
-  | { kind: 'error'; code: number; outcome: UpstreamOutcome }
-  | { kind: 'failed'; outcome: UpstreamOutcome; code: string };
+  | { kind: 'error'; code: number; outcome: UpstreamOutcome; status?: number }
+  | LinkFailure;
 
-/** One step of the handshake, outside of any call: a caller who leaves does not end it for the others. */
-function ask(
+/** One request to the server, outside of any call: a caller who leaves does not end it for the others. */
+export function askServer(
   target: Target,
   to: { link?: Link },
   identity: CallIdentity,
@@ -123,8 +134,12 @@ function ask(
       sessionId: (id) => void (sessionId = id),
       message: hear,
       ended: () => settle(failed('unreachable', 'the MCP server ended its handshake without an answer')),
-      refused: (_status, outcome, said) =>
-        settle(said ? { ...errorReply(said), outcome } : { kind: 'failed', outcome, code: '' }),
+      refused: (status, outcome, said) =>
+        settle(
+          said
+            ? { ...errorReply(said), outcome, status }
+            : { kind: 'failed', outcome, code: '', refusal: { status } },
+        ),
       failed: (outcome, code) => settle({ kind: 'failed', outcome, code }),
       crashed: (error) => {
         clearTimeout(timer);
@@ -144,6 +159,10 @@ function errorReply(reply: JsonObject): Reply & { kind: 'error' } {
   };
 }
 
-function failed(kind: 'unreachable' | 'output_invalid', detail: string): LinkResult & { kind: 'failed' } {
+function refusedLink({ outcome, status }: Reply & { kind: 'error' }): LinkFailure {
+  return { kind: 'failed', outcome, code: '', refusal: status === undefined ? {} : { status } };
+}
+
+function failed(kind: 'unreachable' | 'output_invalid', detail: string): LinkFailure {
   return { kind: 'failed', outcome: { kind, detail }, code: '' };
 }

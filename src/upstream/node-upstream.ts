@@ -5,9 +5,10 @@ import { openAttempt, type Attempt } from './attempt.ts';
 import { askHttpAgent } from './http-agent.ts';
 import { createMcpAgents } from './mcp-agent.ts';
 import { createPools, type Target } from './pools.ts';
-import type { RequestSigner } from './signature.ts';
+import type { CallIdentity, RequestSigner } from './signature.ts';
 import { signPost } from './signed-post.ts';
-import type { PreparedCall, Upstream, UpstreamOutcome, UpstreamRequest } from './upstream.ts';
+import { tryEndpoint, type EndpointTrial } from './try-endpoint.ts';
+import type { Endpoint, PreparedCall, Upstream, UpstreamOutcome, UpstreamRequest } from './upstream.ts';
 
 export type UpstreamOptions = {
   /** True for an endpoint the operator vouches for, by exact host and port: no address or scheme is refused there. */
@@ -85,10 +86,16 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     return attempt.outcome;
   }
 
+  async function tryAgent(endpoint: Endpoint, identity: CallIdentity): Promise<EndpointTrial> {
+    // Once closed, nothing may open a pool again.
+    if (isClosed) return { kind: 'ok' };
+    return tryEndpoint(endpoint, identity, { pools, mcpAgents, signer });
+  }
+
   async function close(): Promise<void> {
     isClosed = true;
     await pools.close();
   }
 
-  return { prepare, close };
+  return { prepare, tryEndpoint: tryAgent, close };
 }

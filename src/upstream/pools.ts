@@ -1,6 +1,7 @@
-import { Pool } from 'undici';
+import { buildConnector, Pool } from 'undici';
 import { checkEndpointUrl, guardLookup } from './address-guard.ts';
 import type { EndpointRules, Resolve } from './address-guard.ts';
+import { failureOf } from './exchange.ts';
 
 /** Where a request goes, worked out once per endpoint. */
 export type Target = {
@@ -14,6 +15,8 @@ export type Target = {
 export type Pools = {
   /** The target of an endpoint, or why it may not be called. */
   find(url: string): { kind: 'ok'; target: Target } | { kind: 'refused'; reason: string };
+  /** Connects to the endpoint and closes the connection again; why it could not, in public words. */
+  tryConnection(url: string): Promise<string | undefined>;
   /** Closes the pools that are idle and were not asked for since the sweep before this one. */
   sweep(): void;
   /** Destroys every connection: requests under way fail. */
@@ -74,15 +77,36 @@ export function createPools(options: PoolOptions): Pools {
       bodyTimeout: 0,
       // keepAliveTimeout stays at undici's 4 s: servers that give no hint close idle connections after as
       // little as 5 s, and a request that crosses such a close is lost, not repeated.
-      connect: {
-        timeout: options.connectTimeoutMs,
-        ...(isAllowed ? {} : { lookup: guardLookup(options.resolve) }),
-      },
+      connect: connectOptions(isAllowed),
     });
     const entry: Entry = { pool, used: true, targets: [] };
     entries.set(key, entry);
     sweeper ??= setInterval(sweep, options.sweepEveryMs).unref();
     return entry;
+  }
+
+  function connectOptions(isAllowed: boolean) {
+    return {
+      timeout: options.connectTimeoutMs,
+      ...(isAllowed ? {} : { lookup: guardLookup(options.resolve) }),
+    };
+  }
+
+  async function tryConnection(text: string): Promise<string | undefined> {
+    const verdict = checkEndpointUrl(text, options);
+    if (verdict.kind === 'refused') return verdict.reason;
+    const { url } = verdict;
+    const connect = buildConnector({
+      ...connectOptions(options.allowEndpoint?.(url) ?? false),
+      allowH2: false,
+    });
+    const { hostname, host, protocol, port } = url;
+    return new Promise((resolve) => {
+      connect({ hostname: hostname.replace(/^\[|\]$/g, ''), host, protocol, port }, (error, socket) => {
+        socket?.destroy();
+        resolve(error ? failureOf(error).detail : undefined);
+      });
+    });
   }
 
   function sweep(): void {
@@ -110,5 +134,5 @@ export function createPools(options: PoolOptions): Pools {
     await Promise.all(pools.map((pool) => pool.destroy()));
   }
 
-  return { find, sweep, close, size: () => entries.size };
+  return { find, tryConnection, sweep, close, size: () => entries.size };
 }

@@ -23,8 +23,14 @@ export function publicWords(body: Json): string | undefined {
 export function outcomeOfRefusal(body: Buffer, status: number): UpstreamOutcome {
   const parsed = parseAnswerJson(body);
   const words = parsed.kind === 'ok' ? publicWords(parsed.value) : undefined;
-  return { kind: 'agent_error', detail: words ? `it answered ${status}: ${words}` : `it answered ${status}` };
+  const detail = words ? `it answered ${status}: ${words}` : `it answered ${status}`;
+  return INPUT_AT_FAULT.has(status)
+    ? { kind: 'agent_error', detail, inputAtFault: true }
+    : { kind: 'agent_error', detail };
 }
+
+/** RFC 9110 section 15.5: what the request says is wrong, or too much, and will be so again. */
+const INPUT_AT_FAULT = new Set([400, 404, 409, 413, 415, 422]);
 
 function plainLine(text: string): string {
   const line = text

@@ -24,7 +24,13 @@ export function outcomeOfToolResult(result: JsonObject): UpstreamOutcome {
   const content = result['content'] ?? [];
   if (!isContent(content)) return invalid('the content is not a list of content blocks');
   if (result['isError'] === true) {
-    return { kind: 'agent_error', detail: errorWords(content), ...(content.length > 0 ? { content } : {}) };
+    const detail = errorWords(content);
+    return {
+      kind: 'agent_error',
+      detail,
+      ...(content.length > 0 ? { content } : {}),
+      ...(INVALID_ARGUMENTS.test(detail) ? { inputAtFault: true } : {}),
+    };
   }
   const structured = result['structuredContent'];
   if (content.length === 0 && structured === undefined) return invalid('the answer is empty');
@@ -51,6 +57,9 @@ function outputOfContent(content: ContentBlock[]): Json {
   }
   return { content };
 }
+
+/** How the official SDKs put their refusal of arguments into a tool result (2025-11-25, Tools, Error Handling). */
+const INVALID_ARGUMENTS = /^MCP error -32602\b/;
 
 function errorWords(content: ContentBlock[]): string {
   const said = content.find((block) => block.type === 'text')?.['text'];

@@ -1,4 +1,6 @@
 import type { Json, JsonObject } from '../base/json.ts';
+import type { CallIdentity } from './signature.ts';
+import type { EndpointTrial } from './try-endpoint.ts';
 
 /** Where an agent listens, as its manifest says. */
 export type Endpoint = {
@@ -37,8 +39,11 @@ export type Usage = { quantity: string; unit?: string };
 /** How the agent's side ended. Failures are answers too: nothing here throws for what an agent does. */
 export type UpstreamOutcome =
   | { kind: 'answer'; output: Json; content?: ContentBlock[]; usage?: Usage }
-  /** It said error: non-2xx, `isError`, a JSON-RPC error. `content` is what an MCP tool said about it. */
-  | { kind: 'agent_error'; detail: string; content?: ContentBlock[] }
+  /**
+   * It said error: non-2xx, `isError`, a JSON-RPC error. `content` is what an MCP tool said about it.
+   * `inputAtFault`: it says that the same input will fail again.
+   */
+  | { kind: 'agent_error'; detail: string; content?: ContentBlock[]; inputAtFault?: true }
   /** Could not connect, or the connection was lost before the answer was whole. */
   | { kind: 'unreachable'; detail: string }
   | { kind: 'timeout' }
@@ -60,6 +65,8 @@ export type Upstream = {
    * the rest. Throws for arguments that cannot be written as JSON.
    */
   prepare(request: UpstreamRequest): PreparedCall;
+  /** Looks whether an agent can be reached where its manifest says, without calling it. Never throws for what it finds. */
+  tryEndpoint(endpoint: Endpoint, identity: CallIdentity): Promise<EndpointTrial>;
   /** Closes every pooled connection; calls under way end as `unreachable`. */
   close(): Promise<void>;
 };

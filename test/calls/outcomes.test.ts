@@ -282,3 +282,69 @@ test('a record that cannot be written does not cost the others theirs', async ()
   const records = await world.records(caller);
   assert.deepEqual(records.map((record) => record.request_id).sort(), ['req_a', 'req_c']);
 });
+
+describe('an error of the agent is worth a retry, unless the agent says that the input was at fault', () => {
+  const status = (code: number) => (visit: Visit) => void visit.response.writeHead(code).end('{}');
+  const cases: [
+    title: string,
+    seller: (visit: Visit) => void,
+    protocol: 'http' | 'mcp',
+    retryable: boolean,
+  ][] = [
+    ...[400, 404, 409, 413, 415, 422].map((code): [string, (visit: Visit) => void, 'http', boolean] => [
+      String(code),
+      status(code),
+      'http',
+      false,
+    ]),
+    ['401, which is between the gateway and the agent', status(401), 'http', true],
+    ['429', status(429), 'http', true],
+    ['500', status(500), 'http', true],
+    ['503', status(503), 'http', true],
+    [
+      'invalid params over MCP',
+      mcpSeller({ error: { code: -32602, message: 'no such page' } }),
+      'mcp',
+      false,
+    ],
+    ['another error over MCP', mcpSeller({ error: { code: -32603, message: 'oops' } }), 'mcp', true],
+    [
+      'a tool result by which an SDK refuses arguments',
+      mcpSeller({ result: failure('MCP error -32602: Input validation error') }),
+      'mcp',
+      false,
+    ],
+    ['any other tool result that is an error', mcpSeller({ result: failure('out of paper') }), 'mcp', true],
+  ];
+  for (const [title, seller, protocol, retryable] of cases) {
+    test(title, async () => {
+      const caller = await world.newCaller('100');
+      const endpoint = { protocol, url: `${world.seller.url}?${encodeURIComponent(title)}` };
+      const agentId = await world.publish({
+        endpoint: protocol === 'mcp' ? { ...endpoint, tool: 'ask' } : endpoint,
+      });
+      world.seller.automatic = seller;
+      const result = await call(world.process, caller, agentId);
+      assert.ok(result.kind === 'problem' && result.problem.code === 'AGENT_ERROR', endOf(result));
+      assert.equal(result.problem.retryable, retryable);
+    });
+  }
+
+  function failure(text: string): object {
+    return { isError: true, content: [{ type: 'text', text }] };
+  }
+
+  /** Shakes hands and answers every call with this. */
+  function mcpSeller(answer: object): (visit: Visit) => void {
+    return ({ input, response }) => {
+      const { id, method } = input as { id?: string; method: string };
+      if (id === undefined) return void response.writeHead(202).end();
+      const handshake = {
+        result: { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 's', version: '1' } },
+      };
+      response.writeHead(200, { 'content-type': 'application/json' });
+      const said = method === 'initialize' ? handshake : answer;
+      return void response.end(JSON.stringify({ jsonrpc: '2.0', id, ...said }));
+    };
+  }
+});

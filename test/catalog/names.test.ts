@@ -13,6 +13,8 @@ describe("an id that reads like another seller's is refused", () => {
     ['agt_g00gle_mail_v1', 'agt_google_mail_v1', /look-alike/],
     ['agt_ernai1_tool_v1', 'agt_email_tool_v1', /look-alike/],
     ['agt_reader_pdf_v1', 'agt_pdf_reader_v1', /another order/],
+    ['agt_acme_tracker_h0a1b2c_v1', 'agt_acme_tracker_hf9e8d7_v1', /shortened to the same words/],
+    ['agt_acme_tracker_h0a1b2c_v1', 'agt_acme_planner_hf9e8d7_v1', undefined],
     ['agt_pdf_writer_v1', 'agt_pdf_reader_v1', undefined],
     ['agt_csv_profiler_v1', 'agt_pdf_reader_v1', undefined],
   ];

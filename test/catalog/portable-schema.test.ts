@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import * as fc from 'fast-check';
 import type { Json, JsonObject } from '../../src/base/json.ts';
+import { toHostForm } from '../../src/catalog/host-form.ts';
 import { makePortable } from '../../src/catalog/portable-schema.ts';
 import { compileSchema } from '../../src/catalog/validator.ts';
 
@@ -18,6 +19,12 @@ function portable(schema: JsonObject): JsonObject {
   return result.schema;
 }
 
+const DRAFT_04 = 'http://json-schema.org/draft-04/schema#';
+const DRAFT_07 = 'http://json-schema.org/draft-07/schema#';
+const DRAFT_2019 = 'https://json-schema.org/draft/2019-09/schema';
+const DRAFT_2020 = 'https://json-schema.org/draft/2020-12/schema';
+
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 const object = (properties: JsonObject, more: JsonObject = {}): JsonObject => ({
   type: 'object',
   properties,
@@ -50,7 +57,6 @@ describe('a schema that hosts or the gateway cannot take is refused where it is 
   const cases: [title: string, schema: unknown, path: string, message: RegExp][] = [
     ['no object at all', [], '', /must be an object/],
     ['another root type', { type: 'array' }, '/type', /must be "object"/],
-    ['no root type', { properties: {} }, '/type', /must be "object"/],
     ['oneOf at the root', { type: 'object', oneOf: [{}] }, '/oneOf', /not accepted at the root/],
     ['anyOf at the root', { type: 'object', anyOf: [{}] }, '/anyOf', /not accepted at the root/],
     ['allOf at the root', { type: 'object', allOf: [{}] }, '/allOf', /not accepted at the root/],
@@ -79,50 +85,55 @@ describe('a schema that hosts or the gateway cannot take is refused where it is 
     ],
     ['$dynamicRef', object({ a: { $dynamicRef: '#x' } }), '/properties/a/$dynamicRef', /not accepted/],
     [
-      'an $id further down',
-      object({ a: { $id: 'x', type: 'string' } }),
+      'an $id further down with a $ref under it',
+      object({ a: { $id: 'x', properties: { b: { $ref: '#/properties/c' } } } }),
       '/properties/a/$id',
-      /only at the root/,
+      /no \$ref stands under it/,
     ],
     [
-      '$async, which would make the validator asynchronous',
-      object({}, { $async: true }),
-      '/$async',
-      /not accepted/,
-    ],
-    [
-      'another dialect',
-      object({}, { $schema: 'http://json-schema.org/draft-07/schema#' }),
+      'a dialect that cannot be read',
+      object({}, { $schema: 'http://json-schema.org/draft-03/schema#' }),
       '/$schema',
-      /2020-12/,
+      /draft-04.*2020-12/,
     ],
-    ['nullable', object({ a: { type: 'string', nullable: true } }), '/properties/a/nullable', /"null"/],
-    ['tuples of older drafts', object({ a: { items: [{}] } }), '/properties/a/items', /must be/],
+    [
+      'a tuple of an older draft in a schema that says it is of 2020-12',
+      { ...object({ a: { items: [{}] } }), $schema: DRAFT_2020 },
+      '/properties/a/items',
+      /must be/,
+    ],
+    [
+      'unevaluatedItems beside contains in 2019-09, where it means something else',
+      { ...object({ a: { contains: {}, unevaluatedItems: false } }), $schema: DRAFT_2019 },
+      '/properties/a/unevaluatedItems',
+      /no exact form/,
+    ],
     ['a misspelt type', object({ a: { type: 'strnig' } }), '/properties/a/type', /must be one of/],
     [
-      'a misspelt keyword',
-      object({ a: { maxLenght: 3 } }),
-      '/properties/a/maxLenght',
-      /did you mean "maxLength"/,
-    ],
-    [
       'a catastrophic pattern',
-      object({ a: { pattern: '(a+)+$' } }),
+      object({ a: { pattern: '((?!b)a+)+$' } }),
       '/properties/a/pattern',
       /repeats a group/,
     ],
     [
       'a catastrophic property pattern',
-      object({}, { patternProperties: { '(a+)+$': {} } }),
-      '/patternProperties/(a+)+$',
+      object({}, { patternProperties: { '((?!b)a+)+$': {} } }),
+      '/patternProperties/((?!b)a+)+$',
       /repeats/,
     ],
-    ['a property name hosts refuse', object({ 'a b': {} }), '/properties/a b', /property names/],
+    [
+      'patterns that are too large together',
+      object(Object.fromEntries(numbers(40).map((n) => [`p${n}`, { pattern: `^${n}.{900}$` }]))),
+      '/properties/p22/pattern',
+      /too large together/,
+    ],
+    ['a property name hosts refuse', object({ 'a b': {} }), '/properties/a b', /names of 1 to 64/],
+    ['a required name hosts refuse', object({}, { required: ['a b'] }), '/required/0', /names of 1 to 64/],
     [
       'a property name that is too long',
       object({ ['a'.repeat(65)]: {} }),
       `/properties/${'a'.repeat(65)}`,
-      /property names/,
+      /names of 1 to 64/,
     ],
     [
       '__proto__ as a property',
@@ -164,6 +175,12 @@ describe('a schema that hosts or the gateway cannot take is refused where it is 
       '/properties/a/description',
       /U\+202E/,
     ],
+    [
+      'names only models see',
+      object({ a: object({ 'b\u202Ec': {} }) }),
+      '/properties/a/properties/b\u202Ec',
+      /U\+202E/,
+    ],
     ['a value JSON does not have', { type: 'object', default: undefined }, '/default', /not a JSON value/],
   ];
   for (const [title, schema, path, message] of cases) {
@@ -183,11 +200,15 @@ it('a small schema that grows without bound when inlined is refused, not expande
 it('every fault is reported at once', () => {
   const faults = refusal({
     type: 'array',
-    properties: { 'a b': {}, c: { $ref: 'x:y' }, d: { pattern: '(a+)+' } },
+    properties: { b: { $dynamicRef: '#x' }, c: { $ref: 'x:y' }, d: { pattern: '((?!b)a+)+' } },
   });
   assert.deepEqual(
     faults.map(({ path }) => path),
-    ['/input_schema/properties/a b', '/input_schema/properties/c/$ref', '/input_schema/properties/d/pattern'],
+    [
+      '/input_schema/properties/b/$dynamicRef',
+      '/input_schema/properties/c/$ref',
+      '/input_schema/properties/d/pattern',
+    ],
   );
 });
 
@@ -213,6 +234,221 @@ it('a $ref beside assertions keeps them all', () => {
   assert.deepEqual(schema, object({ a: { minLength: 2, allOf: [{ type: 'string', minLength: 5 }] } }));
 });
 
+/** What a schema becomes, and where it warns. */
+function publish(schema: JsonObject, role: 'input' | 'output' = 'input') {
+  const result = makePortable(schema, '', role);
+  assert.ok(result.kind === 'ok', JSON.stringify(result));
+  return { schema: result.schema, warnings: result.warnings };
+}
+
+describe('an older draft becomes 2020-12, read as its $schema says', () => {
+  const tuple = { type: 'array', items: [{ type: 'number' }, {}], additionalItems: false };
+  const cases: [title: string, draft: string | undefined, a: JsonObject, published: JsonObject][] = [
+    [
+      'a tuple',
+      DRAFT_07,
+      tuple,
+      { type: 'array', prefixItems: [{ type: 'number' }, {}], items: { not: {} } },
+    ],
+    ['a tuple of 2019-09', DRAFT_2019, { items: [{}] }, { prefixItems: [{}] }],
+    [
+      'a tuple of an undeclared draft',
+      undefined,
+      { items: [{}], additionalItems: { type: 'null' } },
+      { prefixItems: [{}], items: { type: 'null' } },
+    ],
+    [
+      'a tuple of whatever is the latest draft',
+      'http://json-schema.org/schema#',
+      { items: [{}] },
+      { prefixItems: [{}] },
+    ],
+    ['additionalItems without a tuple, which says nothing', DRAFT_07, { additionalItems: false }, {}],
+    [
+      'dependencies',
+      DRAFT_07,
+      { dependencies: { b: ['c'], d: { required: ['e'] } } },
+      { dependentRequired: { b: ['c'] }, dependentSchemas: { d: { required: ['e'] } } },
+    ],
+    [
+      'dependencies of an undeclared draft, beside their successors',
+      undefined,
+      {
+        dependencies: { b: ['c'], d: { required: ['e'] } },
+        dependentRequired: { b: ['f'] },
+        dependentSchemas: { d: { required: ['g'] } },
+      },
+      {
+        dependentRequired: { b: ['f', 'c'] },
+        dependentSchemas: { d: { allOf: [{ required: ['g'] }, { required: ['e'] }] } },
+      },
+    ],
+    [
+      'bounds of draft-04',
+      DRAFT_04,
+      { minimum: 1, exclusiveMinimum: true, maximum: 5, exclusiveMaximum: false },
+      { exclusiveMinimum: 1, maximum: 5 },
+    ],
+    ['an anchor of draft-07', DRAFT_07, { $id: '#a', type: 'string' }, { type: 'string' }],
+    ['an id of draft-04', DRAFT_04, { id: '#a', type: 'string' }, { type: 'string' }],
+  ];
+  for (const [title, draft, a, published] of cases) {
+    it(title, () => {
+      const schema = { ...(draft === undefined ? {} : { $schema: draft }), ...object({ a }) };
+      assert.deepEqual(publish(schema), { schema: object({ a: published }), warnings: [] });
+    });
+  }
+
+  it('a whole schema behind a $ref, as draft-07 generators write it', () => {
+    const schema = {
+      $schema: DRAFT_07,
+      $ref: '#/definitions/Input',
+      definitions: {
+        Input: object({ at: { $ref: '#/definitions/Input/properties/n' }, n: { type: 'null' } }),
+      },
+    };
+    assert.deepEqual(publish(schema).schema, object({ at: { type: 'null' }, n: { type: 'null' } }));
+  });
+
+  it('a $ref behind the own $id is local', () => {
+    const schema = { $id: 'https://a.example/s', ...object({ a: { $ref: 'https://a.example/s#/$defs/n' } }) };
+    assert.deepEqual(
+      publish({ ...schema, $defs: { n: { type: 'null' } } }).schema,
+      object({ a: { type: 'null' } }),
+    );
+  });
+
+  const silent: [title: string, draft: string, a: JsonObject, place: string][] = [
+    ['a neighbour of $ref', DRAFT_07, { $ref: '#/definitions/s', minLength: 9 }, 'minLength'],
+    [
+      'a word that came later',
+      DRAFT_07,
+      { type: 'string', dependentRequired: { b: ['c'] } },
+      'dependentRequired',
+    ],
+    ['a word that was given up', DRAFT_2020, { type: 'string', dependencies: { b: ['c'] } }, 'dependencies'],
+    ['const in draft-04', DRAFT_04, { type: 'string', const: 'x' }, 'const'],
+  ];
+  for (const [title, draft, a, place] of silent) {
+    it(`${title} says nothing there, and is left out with a warning`, () => {
+      const { schema, warnings } = publish({
+        $schema: draft,
+        ...object({ a }, { definitions: { s: { type: 'string' } } }),
+      });
+      assert.deepEqual(schema, object({ a: { type: 'string' } }));
+      assert.deepEqual(
+        warnings.map(({ path }) => path),
+        [`/properties/a/${place}`],
+      );
+    });
+  }
+});
+
+describe('what is no keyword is left out with a warning', () => {
+  const cases: [title: string, a: JsonObject, message: RegExp][] = [
+    ['an annotation of a vendor', { 'x-unit': 'kg' }, /left out$/],
+    ["a word of Ajv's, which would make the validator asynchronous", { $async: true }, /left out$/],
+    ['nullable, which asserts nothing here', { nullable: true }, /write "type": \["…", "null"\]/],
+    ['example, which examples could not replace as it is', { example: 2.5 }, /left out$/],
+    ['a slip', { maxLenght: 3 }, /did you mean "maxLength"\?$/],
+    ['a slip whose value the right word would not take', { maxLenght: 'three' }, /left out$/],
+    ['a slip beside the right word', { maxLenght: 3, maxLength: 5 }, /left out$/],
+    ['a slip over a part that would be refused', { propertis: { b: { $ref: 'x:y' } } }, /left out$/],
+    [
+      'a slip over a part with a $ref of its own',
+      { propertis: { b: { $ref: '#/$defs/s' } } },
+      /"properties"\?$/,
+    ],
+  ];
+  for (const [title, a, message] of cases) {
+    it(title, () => {
+      const { schema, warnings } = publish(object({ a }, { $defs: { s: {} } }));
+      const kept = 'maxLength' in a ? { maxLength: 5 } : {};
+      assert.deepEqual(schema, object({ a: kept }));
+      assert.equal(warnings[0]?.path, `/properties/a/${Object.keys(a)[0]}`);
+      assert.match(warnings[0]?.message ?? '', message);
+      assert.equal(warnings.length, 1);
+    });
+  }
+
+  it('no more than twenty are named, and the rest are counted', () => {
+    const words = Object.fromEntries(numbers(25).map((n) => [`x-${n}`, n]));
+    const { warnings } = publish(object({}, words));
+    assert.equal(warnings.length, 21);
+    assert.equal(warnings.at(-1)?.message, '5 more keywords were left out');
+  });
+});
+
+it('only the arguments themselves are bound to the names hosts take', () => {
+  const inner = object({ a: object({ $text: {}, 'a b': {} }) });
+  assert.deepEqual(publish(inner).schema, inner);
+  const outer = object({ '@data.next': {} });
+  assert.deepEqual(publish(outer, 'output').schema, outer);
+});
+
+describe('the root is an object, said or not', () => {
+  it('arguments are never anything else', () => {
+    assert.deepEqual(publish({}).schema, { type: 'object', properties: {} });
+    assert.deepEqual(publish({ type: ['object', 'null'] }).schema, { type: 'object', properties: {} });
+  });
+  it('an answer that may be something else is refused', () => {
+    assert.equal(makePortable({ type: ['object', 'null'] }, '', 'output').kind, 'refused');
+  });
+});
+
+describe('the published form is what strict hosts and providers take', () => {
+  const cases: [title: string, schema: JsonObject, published: JsonObject][] = [
+    [
+      'booleans are schemas, but where everybody writes them',
+      object(
+        { a: true, b: false, c: { anyOf: [true], additionalProperties: true } },
+        { additionalProperties: false },
+      ),
+      object(
+        { a: {}, b: { not: {} }, c: { anyOf: [{}], additionalProperties: true } },
+        { additionalProperties: false },
+      ),
+    ],
+    [
+      'an array says its items',
+      object({ a: { type: ['array', 'null'] } }),
+      object({ a: { type: ['array', 'null'], items: {} } }),
+    ],
+    [
+      'an array whose unseen items are asked about does not',
+      object({ a: { type: 'array', allOf: [{ prefixItems: [{}] }], unevaluatedItems: false } }),
+      object({ a: { type: 'array', allOf: [{ prefixItems: [{}] }], unevaluatedItems: false } }),
+    ],
+    ['an object says its properties', { type: 'object' }, { type: 'object', properties: {} }],
+    ['what is required is declared', object({}, { required: ['a'] }), object({ a: {} }, { required: ['a'] })],
+    [
+      'as what undeclared members have to be',
+      object({}, { required: ['a'], additionalProperties: { type: 'null' } }),
+      object({ a: { type: 'null' } }, { required: ['a'], additionalProperties: { type: 'null' } }),
+    ],
+    [
+      'and not where unseen members are asked about',
+      object({}, { required: ['a'], unevaluatedProperties: false }),
+      object({}, { required: ['a'], unevaluatedProperties: false }),
+    ],
+    [
+      'an enum of several types is told in the description',
+      object({ a: { description: 'The level', enum: ['low', 3, null] }, b: { enum: ['x', 'y'] } }),
+      object({
+        a: { description: 'The level. One of "low", 3, null.', enum: ['low', 3, null] },
+        b: { enum: ['x', 'y'] },
+      }),
+    ],
+  ];
+  for (const [title, schema, published] of cases) {
+    it(title, () => {
+      const form = publish(schema).schema;
+      assert.deepEqual(form, published);
+      assert.equal(toHostForm(form), form, 'a form that is published already stays the same object');
+    });
+  }
+});
+
 it('the portable schema accepts exactly the values the original accepts', () => {
   const name = fc.constantFrom('a', 'b', 'c');
   const leaf = fc.constantFrom<JsonObject | boolean>(
@@ -221,6 +457,9 @@ it('the portable schema accepts exactly the values the original accepts', () => 
     { enum: [1, 'x', null] },
     { type: 'array', uniqueItems: true },
     { pattern: '^x+$' },
+    { type: 'array' },
+    { type: 'object', required: ['a'] },
+    { required: ['c'], additionalProperties: { type: 'string' }, properties: { a: true } },
     true,
     false,
   );

@@ -5,7 +5,7 @@ import { Client } from 'pg';
 import { silentLog } from '../../src/base/log.ts';
 import { Problem } from '../../src/base/problem.ts';
 import type { Json } from '../../src/base/json.ts';
-import { publishAgent, type CheckEndpoint } from '../../src/catalog/publish.ts';
+import { publishAgent, type CheckEndpoint, type Published } from '../../src/catalog/publish.ts';
 import {
   getAgentRecord,
   listAgents,
@@ -42,7 +42,7 @@ function publish(
   changes: Record<string, Json | undefined>,
   organizationId = seller,
   checkEndpoint: CheckEndpoint = isFine,
-): Promise<{ agentId: string; version: string }> {
+): Promise<Published> {
   return database.db.transaction((tx) =>
     publishAgent(tx, { organizationId, manifest: sampleManifest(changes), checkEndpoint }),
   );

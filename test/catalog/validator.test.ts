@@ -121,21 +121,22 @@ it('what every object inherits does not count as given', () => {
   );
 });
 
-it('a text too long for its pattern is refused without trying', () => {
-  const check = compileSchema(object({ a: { type: 'string', pattern: '\\s+$' } }));
-  assert.deepEqual(check({ a: `${'x'.repeat(4000)} ` }), []);
+it('a text too long for a pattern that V8 matches is refused without trying', () => {
+  const check = compileSchema(object({ a: { type: 'string', pattern: '(?=\\s)\\s+$' } }));
+  assert.deepEqual(check({ a: `${'x'.repeat(2000)} ` }), []);
   assert.deepEqual(check({ a: ' '.repeat(2_000_000) }), [
-    { path: '/a', message: String.raw`must match the pattern \s+$` },
+    { path: '/a', message: String.raw`must match the pattern (?=\s)\s+$` },
   ]);
 });
 
 it('many texts together do not cost more than one validation may', () => {
-  const check = compileSchema({ type: 'array', items: { type: 'string', pattern: '\\s+$' } });
-  const hostile = Array.from({ length: 2000 }, () => `${' x'.repeat(2000)} `);
-  assert.deepEqual(check(hostile), [
-    { path: '', message: 'has more text than its patterns can be checked against' },
-  ]);
-  assert.deepEqual(check(['a ']), []);
+  const tooMuch = [{ path: '', message: 'has more text than its patterns can be checked against' }];
+  for (const pattern of ['(?=\\s)\\s+$', '\\s+$']) {
+    const check = compileSchema({ type: 'array', items: { type: 'string', pattern } });
+    const hostile = Array.from({ length: 2000 }, () => `${' x'.repeat(2000)} `);
+    assert.deepEqual(check(hostile), tooMuch);
+    assert.deepEqual(check(['a ']), []);
+  }
 });
 
 it('a hundred thousand distinct objects are compared for uniqueness in one pass', () => {

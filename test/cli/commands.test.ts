@@ -111,6 +111,20 @@ test('a manifest with faults prints each as path and message, one a line', async
   assert.equal(places.length, 2);
 });
 
+test('what publishing warns of stands beside the answer for people, and in it for scripts', async () => {
+  const endpoint = { protocol: 'http' as const, url: 'http://127.0.0.1:1/' };
+  const file = await writeManifest(manifestOf('doubtful', seller.url, { endpoint }));
+  const told = await sentinel('agents', 'publish', file, '--org', rest.sellerId);
+  assert.equal(told.code, 0);
+  assert.equal(told.stdout, 'agt_doubtful_v1 1.0.0 is published.\n');
+  assert.match(told.stderr, /^Warning: \/endpoint\/url could not be reached: .*\n$/);
+  const { warnings } = (await sentinel('agents', 'publish', file, '--org', rest.sellerId, '--json')).json();
+  assert.deepEqual(
+    warnings.map(({ path }: { path: string }) => path),
+    ['/endpoint/url'],
+  );
+});
+
 test('agents are listed, shown, suspended and resumed', async () => {
   await rest.publish(manifestOf('tidy', seller.url, { display_name: 'Tidy' }), 60);
   assert.match((await sentinel('agents', 'list')).stdout, /agt_tidy_v1 +1\.0\.0 +verified +60 +basic/);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import type { Manifest } from '../../src/catalog/agent.ts';
 import { OPERATOR_MAY_ALLOW } from '../../src/http/words.ts';
 import { manifestOf, startSeller, type TestSeller } from '../support/gateway.ts';
 import { startRestGateway, type Answer, type Member, type RestGateway, type Send } from './rest-gateway.ts';
@@ -115,6 +116,36 @@ test('publishing, verifying, suspending and resuming show at once', async () => 
   const resumed = await operate('DELETE', '/v1/agents/agt_delta_v1/suspension');
   assert.deepEqual(resumed.body, { agent_id: 'agt_delta_v1', status: 'verified' });
   assert.equal((await detail()).status, 200);
+});
+
+test('publishing warns of what was left out, and of an endpoint where the agent is not found', async () => {
+  const publishTo = async (slug: string, changes: Partial<Manifest>): Promise<Answer> => {
+    const manifest = manifestOf(slug, seller.url, changes);
+    const answer = await operate('POST', '/v1/agents', {
+      body: { manifest, organization_id: rest.sellerId },
+    });
+    assert.equal(answer.status, 201, answer.text);
+    return answer;
+  };
+  const input_schema = { type: 'object', properties: { text: { type: 'string', 'x-unit': 'words' } } };
+  const seen = seller.requests;
+  const vendor = await publishTo('vendor', { input_schema });
+  assert.deepEqual(vendor.body.warnings, [
+    {
+      path: '/input_schema/properties/text/x-unit',
+      message: 'is not a JSON Schema keyword and was left out',
+    },
+  ]);
+  assert.equal(seller.requests, seen, 'an http agent is not called');
+
+  const gone = await publishTo('gone', { endpoint: { protocol: 'http', url: 'http://127.0.0.1:1/' } });
+  assert.deepEqual(gone.body.warnings, [
+    { path: '/endpoint/url', message: 'could not be reached: it refused the connection' },
+  ]);
+
+  const long = await publishTo('acme_project_tracker_create_recurring_subtask', {});
+  assert.match(long.body.agent_id, /^agt_acme_project_tracker_h[0-9a-f]{6}_v1$/);
+  assert.equal(long.body.warnings[0].path, '/agent_id');
 });
 
 test('a manifest with faults is refused with every one of them and its place', async () => {

@@ -6,7 +6,7 @@ import { ApiProblem } from '../../client/failures.ts';
 import { addCommand, addNoun, collect, examples, wholeNumber } from '../command.ts';
 import { connect } from '../connection.ts';
 import { CommandFailure } from '../describe-failure.ts';
-import { printable, printFacts, printJson, printLine, printTable } from '../print.ts';
+import { printable, printFacts, printJson, printLine, printTable, printWarning } from '../print.ts';
 import type { Runtime } from '../program.ts';
 
 const MOST = 10_000;
@@ -23,9 +23,11 @@ export function addAgents(program: Command, { environment }: Runtime): void {
     .action(async (file: string, options: { org?: string } & JsonFlag) => {
       const manifest = await readManifest(file);
       const client = await connect(environment);
-      const { agent_id, version } = await publish(client, manifest, options.org);
-      if (options.json) return printJson({ agent_id, version });
+      const { agent_id, version, warnings } = await publish(client, manifest, options.org);
+      if (options.json) return printJson({ agent_id, version, ...(warnings ? { warnings } : {}) });
       printLine(`${agent_id} ${version} is published.`);
+      // Beside the answer and not in it, as scripts read that.
+      for (const { path, message } of warnings ?? []) printWarning(`${path || '(root)'} ${message}`);
     });
 
   addCommand(agents, 'list', 'agents, for sale or not')
