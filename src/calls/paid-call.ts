@@ -158,6 +158,7 @@ function prepareForward(call: Call, running: RunningCall, deps: CallDeps): Prepa
     input: call.input,
     callId: call.callId,
     requestId: request.requestId,
+    organizationId: call.caller.organizationId,
     timeoutMs: agent.timeoutMs,
     maxBytes: agent.maxPayloadBytes,
     signal: running.signal,

@@ -2,8 +2,10 @@ import { LRUCache } from 'lru-cache';
 import { isJsonObject } from '../base/json.ts';
 import type { Json, JsonObject } from '../base/json.ts';
 import type { Attempt } from './attempt.ts';
-import { openLink } from './mcp-link.ts';
+import { closeLink, openLink } from './mcp-link.ts';
 import type { LinkResult } from './mcp-link.ts';
+import { createMcpSessions } from './mcp-sessions.ts';
+import type { SessionLimits, SessionLink } from './mcp-sessions.ts';
 import { STATELESS_META, UNSUPPORTED_VERSION, postMessage, signMessage } from './mcp-wire.ts';
 import type { Link } from './mcp-wire.ts';
 import type { Target } from './pools.ts';
@@ -18,25 +20,39 @@ export type McpAgents = {
   prepare(url: string, request: UpstreamRequest): PreparedToolCall | undefined;
   /** Ends the attempt with what the tool answered. Rejects for our own bugs only. */
   ask(attempt: Attempt, target: Target, prepared: PreparedToolCall | undefined): Promise<void>;
+  /** Ends every session at its server. */
+  close(): Promise<void>;
 };
 
 export type PreparedToolCall = { id: number; link: Link; post: SignedPost };
 
 /**
  * Protocol `mcp`: one tool of another MCP server over Streamable HTTP. A client of our own, because the official one
- * costs about 300 µs of CPU a call and this one about 50 µs. All calls to an endpoint share one link to it (the
- * session, or the knowledge that there is none), each with an id of ours, never the buyer's.
+ * costs about 300 µs of CPU a call and this one about 50 µs. The calls of one organization to an endpoint share one
+ * session there; the knowledge that a server has none is shared by all. Each call has an id of ours, never the buyer's.
  */
-export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
+export function createMcpAgents(
+  signer: RequestSigner | undefined,
+  limits: SessionLimits,
+  findTarget: (url: string) => Target | undefined,
+): McpAgents {
   // By URL and not by target: a link outlives the connections, or every quiet minute would leave one more session
   // behind at the server.
-  const links = new LRUCache<string, Link>({ max: 10_000 });
+  const sessions = createMcpSessions(limits, async ({ href, link, identity }) => {
+    const target = findTarget(href);
+    if (target) await closeLink(target, link, identity, signer);
+  });
+  const sessionlessLinks = new LRUCache<string, Link>({ max: 10_000 });
   const opening = new Map<string, Promise<LinkResult>>();
   let lastId = 0;
 
   function prepare(url: string, request: UpstreamRequest): PreparedToolCall | undefined {
-    const link = links.get(url);
+    const link = knownLink(url, request);
     return link && writeToolCall(url, link, request);
+  }
+
+  function knownLink(url: string, request: UpstreamRequest): Link | undefined {
+    return sessionlessLinks.get(url) ?? sessions.find(sessionOwner(url, request), url);
   }
 
   function writeToolCall(url: string, link: Link, request: UpstreamRequest): PreparedToolCall {
@@ -52,7 +68,7 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
     prepared: PreparedToolCall | undefined,
   ): Promise<void> {
     for (let canRetry = true; ; canRetry = false) {
-      const known = links.get(target.href);
+      const known = knownLink(target.href, attempt.request);
       const found: LinkResult = known
         ? { kind: 'link', link: known }
         : await findLink(target, attempt.request);
@@ -61,25 +77,36 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
       // Written for a link that was lost meanwhile it would not be understood.
       const call =
         prepared?.link === found.link ? prepared : writeToolCall(target.href, found.link, attempt.request);
+      const letGo = sessions.use(found.link);
       const answer = await callTool(attempt, target, call, canRetry);
+      letGo();
       if (answer === 'ended') return;
       // The server has forgotten the session, so nothing was executed and saying it again is safe. Another call
       // may have opened the next link already.
-      if (links.get(target.href) === found.link) links.delete(target.href);
+      sessions.forget(found.link);
+      if (sessionlessLinks.get(target.href) === found.link) sessionlessLinks.delete(target.href);
     }
   }
 
   async function findLink(target: Target, request: UpstreamRequest): Promise<LinkResult> {
-    let pending = opening.get(target.href);
+    const owner = sessionOwner(target.href, request);
+    const key = `${owner} ${target.href}`;
+    let pending = opening.get(key);
     if (!pending) {
-      pending = openLink(target, request, signer);
-      opening.set(target.href, pending);
-      const forget = () => void opening.delete(target.href);
+      pending = openLink(target, request, signer).then((result) => {
+        if (result.kind === 'link') keepLink(owner, target.href, result.link, request);
+        return result;
+      });
+      opening.set(key, pending);
+      const forget = () => void opening.delete(key);
       pending.then(forget, forget);
     }
-    const result = await pending;
-    if (result.kind === 'link' && !links.has(target.href)) links.set(target.href, result.link);
-    return result;
+    return pending;
+  }
+
+  function keepLink(owner: string, href: string, link: Link, { callId, requestId }: UpstreamRequest): void {
+    if (hasSession(link)) sessions.keep(owner, href, link, { callId, requestId });
+    else sessionlessLinks.set(href, link);
   }
 
   function callTool(
@@ -170,7 +197,16 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
     if (!isDone) timer = setTimeout(() => exchange.abort(), 5_000).unref();
   }
 
-  return { prepare, ask };
+  return { prepare, ask, close: () => sessions.close() };
+}
+
+/** Whose session a call runs in. A server that keeps nothing of its callers has one for all. */
+function sessionOwner(url: string, { endpoint, organizationId }: UpstreamRequest): string {
+  return endpoint.session === 'shared' ? `shared ${url}` : organizationId;
+}
+
+function hasSession(link: Link): link is SessionLink {
+  return link.era === 'session' && link.sessionId !== undefined;
 }
 
 function toolCall(id: number, name: string, request: UpstreamRequest, link: Link): JsonObject {

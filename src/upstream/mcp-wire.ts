@@ -6,8 +6,8 @@ import type { Exchange } from './exchange.ts';
 import type { Target } from './pools.ts';
 import { outcomeOfRefusal } from './public-words.ts';
 import type { CallIdentity, RequestSigner } from './signature.ts';
-import { signPost } from './signed-post.ts';
-import type { SignedPost } from './signed-post.ts';
+import { signDelete, signPost } from './signed-post.ts';
+import type { SignedDelete, SignedPost } from './signed-post.ts';
 import type { UpstreamOutcome } from './upstream.ts';
 
 /** How an MCP server wants to be spoken to: what the handshake learnt. */
@@ -52,6 +52,16 @@ export function signMessage(
   to: { link?: Link; toolName?: string },
 ): SignedPost {
   return signPost(url, message, identity, signer, linkHeaders(to.link, message, to.toolName));
+}
+
+/** Writes and signs the goodbye to a session. */
+export function signGoodbye(
+  url: string,
+  link: Link,
+  identity: CallIdentity,
+  signer: RequestSigner | undefined,
+): SignedDelete {
+  return signDelete(url, identity, signer, linkHeaders(link, {}, undefined));
 }
 
 /** Sends one JSON-RPC message and tells what comes back. */

@@ -6,6 +6,8 @@ export type Endpoint = {
   url: string;
   /** The tool's name on that server; only for `mcp`. */
   tool?: string;
+  /** The seller says that the server keeps nothing of its callers, so all may share one session; only for `mcp`. */
+  session?: 'shared';
 };
 
 export type UpstreamRequest = {
@@ -13,6 +15,8 @@ export type UpstreamRequest = {
   input: JsonObject;
   callId: string;
   requestId: string;
+  /** Whose call it is: what a server remembers of one organization is never shown to another. */
+  organizationId: string;
   /** Milliseconds from `send()` until the call is a TIMEOUT: connect, send, wait and read together. */
   timeoutMs: number;
   /** The most bytes of answer body that are read; one more makes the answer `output_invalid`. */
@@ -58,6 +62,6 @@ export type Upstream = {
    * the rest. Throws for arguments that cannot be written as JSON.
    */
   prepare(request: UpstreamRequest): PreparedCall;
-  /** Closes every pooled connection; calls under way end as `unreachable`. */
+  /** Closes every session and every pooled connection; calls under way end as `unreachable`. */
   close(): Promise<void>;
 };
