@@ -90,10 +90,10 @@ async function settle(
   const { feeMicros } = splitPrice(chargedMicros, deps.feeBasisPoints);
   const template = templateOf(
     call,
-    { heldMicros: hold.heldMicros, chargedMicros, feeMicros, outputHash: hashOutput(verdict.output) },
+    { heldMicros: hold.heldMicros, chargedMicros, feeMicros, outputHash: hashOutput(verdict.answer.output) },
     deps,
   );
-  const answer = { output: verdict.output, ...(verdict.content ? { content: verdict.content } : {}) };
+  const { answer } = verdict;
   // Before the money moves: a paid answer that somebody may come for must be there to be given. Should we
   // crash in between, the sweeper refunds and frees the key, and nobody finds the stored answer.
   let kept: 'nowhere' | 'for its key' | 'for handover' = 'nowhere';
@@ -180,13 +180,7 @@ async function refund(
   };
   await orLog(told(), 'a refund was told without its receipt', call, deps);
   recordEnd(call, { outcome: 'refunded', heldMicros: hold.heldMicros, code: verdict.problem.code }, deps);
-  const { content } = verdict;
-  return {
-    kind: 'problem',
-    problem: verdict.problem,
-    ...(content ? { content } : {}),
-    ...(receipt ? { receipt } : {}),
-  };
+  return { ...verdict, kind: 'problem', ...(receipt ? { receipt } : {}) };
 }
 
 /** The call's receipt but for its place in the chain, which the ledger gives it. */

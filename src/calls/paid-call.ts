@@ -61,7 +61,8 @@ export async function handlePaidCall(
   try {
     assertScope(caller, 'agents:invoke');
     attempt.agent = findAgent(request, deps);
-    const input = checkInput(attempt.agent, request.input);
+    const checked = checkInput(attempt.agent, request.input);
+    const input = request.exactInput ?? checked;
     const call: Call = Object.assign(attempt, {
       agent: attempt.agent,
       input,
@@ -161,6 +162,7 @@ function prepareForward(call: Call, running: RunningCall, deps: CallDeps): Prepa
     organizationId: call.caller.organizationId,
     timeoutMs: agent.timeoutMs,
     maxBytes: agent.maxPayloadBytes,
+    isOutputPromised: agent.manifest.output_schema !== undefined,
     signal: running.signal,
     ...(capabilities?.streaming === true ? { onChunk: running.emit } : {}),
   });

@@ -1,5 +1,6 @@
 import { createCrowd } from '../base/crowd.ts';
 import { Problem } from '../base/problem.ts';
+import type { ChunkListener } from '../upstream/upstream.ts';
 import type { CallResult } from './call.ts';
 
 /** What makes two requests the same purchase, as far as they say. */
@@ -22,12 +23,12 @@ export type RunningCall = {
   hasBuyer(): boolean;
   /** From now on the call runs to its end even if every buyer leaves; `onAlone` hears when they have. */
   runOn(onAlone: () => void): void;
-  emit(chunk: string): void;
+  emit: ChunkListener;
 };
 
 export type Buyer = {
   signal: AbortSignal;
-  onChunk: ((chunk: string) => void) | undefined;
+  onChunk: ChunkListener | undefined;
 };
 
 export type RunningCalls = {
@@ -96,8 +97,8 @@ export function createRunningCalls(): RunningCalls {
       runOn: (listener) => {
         onAlone = listener;
       },
-      emit: (chunk) => {
-        for (const buyer of buyers) buyer.onChunk?.(chunk);
+      emit: (chunk, progress) => {
+        for (const buyer of buyers) buyer.onChunk?.(chunk, progress);
       },
     };
 

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { readReceipt } from '../audit/receipts.ts';
-import type { CallResult } from '../calls/call.ts';
+import { formatAnswer as formatParts, type CallResult } from '../calls/call.ts';
 import type { HttpEnv } from './deps.ts';
 import { formatProblem, problemResponse } from './problem-response.ts';
 import { amountOut } from './words.ts';
@@ -39,7 +39,8 @@ export const callAnswer = z
     agent_id: z.string(),
     status: z.literal('succeeded'),
     output: z.unknown(),
-    content: z.array(z.unknown()).optional(),
+    content: z.array(z.unknown()).optional().openapi({ description: 'The blocks of an MCP tool.' }),
+    _meta: z.record(z.string(), z.unknown()).optional().openapi({ description: "The tool's own `_meta`." }),
     credits_charged: amountOut,
     receipt: receiptOut,
     replay: z
@@ -64,8 +65,7 @@ export function formatAnswer(result: Extract<CallResult, { kind: 'answer' }>): C
     call_id: receipt.call_id,
     agent_id: receipt.agent_id,
     status: 'succeeded',
-    output: answer.output,
-    ...(answer.content ? { content: answer.content } : {}),
+    ...formatParts(answer),
     credits_charged: receipt.charged,
     receipt,
     replay: isReplay,

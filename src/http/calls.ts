@@ -3,6 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { uuidOfId } from '../base/ids.ts';
 import { Problem } from '../base/problem.ts';
 import { DISPUTE_STATUSES, findDisputeOfCall, formatDispute } from '../billing/disputes.ts';
+import { formatAnswer } from '../calls/call.ts';
 import { findCall, listCalls, markDelivered, type CallView } from '../calls/records.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
@@ -54,7 +55,12 @@ const callOut = z
 const callWithResult = callOut
   .extend({
     result: z
-      .object({ output: z.unknown(), content: z.array(z.unknown()).optional(), receipt: receiptOut })
+      .object({
+        output: z.unknown(),
+        content: z.array(z.unknown()).optional(),
+        _meta: z.record(z.string(), z.unknown()).optional(),
+        receipt: receiptOut,
+      })
       .nullable()
       .openapi({
         description:
@@ -163,7 +169,7 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     const receipt = stored && (await receipts.find(call.call_id));
     return {
       delivered: call.delivered || stored !== undefined,
-      result: stored && receipt ? { ...stored, receipt: readReceipt(receipt) } : null,
+      result: stored && receipt ? { ...formatAnswer(stored), receipt: readReceipt(receipt) } : null,
     };
   }
 }

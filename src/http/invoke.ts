@@ -1,5 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { hasWideNumber, parseAsDoubles, parseExact } from '../base/exact-json.ts';
+import { isJsonObject, type JsonObject } from '../base/json.ts';
 import { Problem } from '../base/problem.ts';
 import { LABEL, type CallResult, type PaidCallRequest } from '../calls/call.ts';
 import { handlePaidCall } from '../calls/paid-call.ts';
@@ -63,7 +66,7 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     const { 'x-sentinel-session': session, 'x-sentinel-caller': actingFor } = headers;
     const request: PaidCallRequest = {
       agentId: c.req.valid('param').id,
-      input: body.inputs,
+      ...(await readInputs(c, body.inputs)),
       filters: parseFilters(new URL(c.req.url).searchParams).filters,
       wire: 'rest',
       requestId: c.get('requestId'),
@@ -84,6 +87,17 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 
 function runCall(request: PaidCallRequest, caller: Caller, deps: HttpDeps): Promise<CallResult> {
   return handlePaidCall(request, caller, deps.calls);
+}
+
+/** The arguments as parsed and, where they hold numbers that no double does, with these as they were written. */
+async function readInputs(
+  c: Context<HttpEnv>,
+  parsed: unknown,
+): Promise<Pick<PaidCallRequest, 'input' | 'exactInput'>> {
+  const text = await c.req.text();
+  if (!isJsonObject(parsed) || !hasWideNumber(text)) return { input: parsed };
+  const [asDoubles, exact] = [parseAsDoubles(text) as JsonObject, parseExact(text) as JsonObject];
+  return { input: asDoubles['inputs'], exactInput: exact['inputs'] as JsonObject };
 }
 
 /** A header and a member that disagree would be two purchases to one side and one to the other. */

@@ -3,6 +3,7 @@ import type { Json, JsonObject } from '../base/json.ts';
 import { formatCredits, parseCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
 import { uuidOfId } from '../base/ids.ts';
+import { formatAnswer } from '../calls/call.ts';
 import { findCall, markDelivered } from '../calls/records.ts';
 import { matchesFilters, type Agent, type AgentFilters, type Category } from '../catalog/agent.ts';
 import { formatAgentDetail, formatAgentSummary, formatPrice, formatPriceLine } from '../catalog/describe.ts';
@@ -43,6 +44,7 @@ export async function callMetaTool(
         {
           agentId: textOf(input, 'agent_id'),
           input: input['arguments'] ?? null,
+          exactInput: call.exactInput?.['arguments'],
           idempotencyKey: input['idempotency_key'],
           maxCredits: input['max_credits'],
         },
@@ -162,7 +164,7 @@ async function lookUpCall(callId: string, caller: Caller, deps: McpDeps): Promis
     ...(call as unknown as JsonObject),
     ...(undelivered
       ? {
-          answer: undelivered as unknown as JsonObject,
+          answer: formatAnswer(undelivered) as JsonObject,
           receipt: (receipt && readReceipt(receipt)) as unknown as JsonObject,
         }
       : {}),

@@ -7,13 +7,13 @@ import type { LinkResult } from './mcp-link.ts';
 import { createMcpSessions } from './mcp-sessions.ts';
 import type { SessionLimits, SessionLink } from './mcp-sessions.ts';
 import { STATELESS_META, UNSUPPORTED_VERSION, postMessage, signMessage } from './mcp-wire.ts';
-import type { Link } from './mcp-wire.ts';
+import type { Link, Written } from './mcp-wire.ts';
 import type { Target } from './pools.ts';
 import { publicWords } from './public-words.ts';
 import type { RequestSigner } from './signature.ts';
 import type { SignedPost } from './signed-post.ts';
 import { outcomeOfToolResult } from './tool-result.ts';
-import type { UpstreamRequest } from './upstream.ts';
+import type { ToolProgress, UpstreamRequest } from './upstream.ts';
 
 export type McpAgents = {
   /** The `tools/call`, if the link to the server is open; what it says depends on it. */
@@ -123,18 +123,21 @@ export function createMcpAgents(
         attempt.end(outcome);
         resolve('ended');
       };
-      const hear = (message: JsonObject) => {
+      const hear = (message: JsonObject, { exact, isWellFormed }: Written) => {
         if (attempt.isOver()) return;
         if (typeof message['method'] === 'string') {
           if (message['id'] !== undefined) {
             if (repliesLeft-- > 0) answerServer(target, link, request, message);
           } else if (message['method'] === 'notifications/progress') {
             const chunk = chunkOfProgress(message['params'], id);
-            if (chunk !== undefined) request.onChunk?.(chunk);
+            if (chunk) request.onChunk?.(chunk.text, chunk.progress);
           }
         } else if (message['id'] === id) {
-          if (isJsonObject(message['result'])) end(outcomeOfToolResult(message['result']));
-          else end(outcomeOfError(message['error']));
+          if (isJsonObject(message['result'])) {
+            const { isOutputPromised } = request;
+            const written = exact['result'] as JsonObject;
+            end(outcomeOfToolResult(message['result'], written, { isWellFormed, isOutputPromised }));
+          } else end(outcomeOfError(message['error']));
         }
       };
       const exchange = postMessage(target, post, request.maxBytes, {
@@ -243,12 +246,18 @@ function isStale(link: Link, status: number, said: JsonObject | undefined): bool
 const SESSION_WORDS =
   /mcp-session-id|valid session|unknown session|session (id|not found|expired)|not initialized/i;
 
-function chunkOfProgress(params: Json | undefined, token: number): string | undefined {
+function chunkOfProgress(
+  params: Json | undefined,
+  token: number,
+): { text: string; progress?: ToolProgress } | undefined {
   if (!isJsonObject(params) || params['progressToken'] !== token) return undefined;
   const { message, progress, total } = params;
-  if (typeof message === 'string' && message !== '') return message;
-  if (typeof progress !== 'number') return undefined;
-  return typeof total === 'number' ? `${progress}/${total}` : String(progress);
+  const hasMessage = typeof message === 'string' && message !== '';
+  if (typeof progress !== 'number') return hasMessage ? { text: message } : undefined;
+  if (typeof total !== 'number') {
+    return { text: hasMessage ? message : String(progress), progress: { progress, hasMessage } };
+  }
+  return { text: hasMessage ? message : `${progress}/${total}`, progress: { progress, total, hasMessage } };
 }
 
 function outcomeOfError(error: Json | undefined): Parameters<Attempt['end']>[0] {

@@ -1,6 +1,7 @@
 import { isJsonObject } from '../base/json.ts';
-import type { JsonObject } from '../base/json.ts';
+import type { Json, JsonObject } from '../base/json.ts';
 import { parseAnswerJson, parseJsonText } from './answer-json.ts';
+import type { AnswerJson } from './answer-json.ts';
 import { readAnswer } from './answer.ts';
 import type { Exchange } from './exchange.ts';
 import type { Target } from './pools.ts';
@@ -17,10 +18,12 @@ export type Link =
   /** 2026-07-28: every request stands alone. */
   | { era: 'stateless' };
 
+export type Written = { exact: JsonObject; isWellFormed: boolean };
+
 /** What a server says to one POST. */
 export type MessageListener = {
-  /** Each JSON-RPC message, in order. */
-  message(message: JsonObject): void;
+  /** Each JSON-RPC message, in order; `written` has its numbers as they were written. */
+  message(message: JsonObject, written: Written): void;
   /** All was said. `wasStream`: it was a stream, which may have broken off. */
   ended(wasStream: boolean): void;
   /** Not 2xx. `message` is the JSON-RPC error in the body, if there is one. */
@@ -71,11 +74,11 @@ export function postMessage(
   maxBytes: number,
   listener: MessageListener,
 ): Exchange {
-  const tell = (value: unknown) => {
-    if (isJsonObject(value)) listener.message(value);
+  const tell = ({ value, exact, isWellFormed }: AnswerJson) => {
+    if (isJsonObject(value)) listener.message(value, { exact: exact as JsonObject, isWellFormed });
     // Batches existed in 2025-03-26 only.
     else if (Array.isArray(value))
-      value.filter((item) => isJsonObject(item)).forEach((item) => listener.message(item));
+      value.forEach((item, at) => tell({ value: item, exact: (exact as Json[])[at]!, isWellFormed }));
   };
 
   return readAnswer(target, post, maxBytes, {
@@ -88,7 +91,7 @@ export function postMessage(
         const parsed = parseAnswerJson(bytes);
         if (parsed.kind === 'bad')
           return listener.failed({ kind: 'output_invalid', detail: parsed.detail }, '');
-        tell(parsed.value);
+        tell(parsed);
       }
       listener.ended(false);
     },
@@ -98,7 +101,7 @@ export function postMessage(
       const parsed = parseJsonText(event.data);
       if (parsed.kind === 'bad')
         return listener.failed({ kind: 'output_invalid', detail: parsed.detail }, '');
-      tell(parsed.value);
+      tell(parsed);
     },
     framesEnded: () => listener.ended(true),
     refused(bytes, status) {

@@ -23,11 +23,25 @@ export type UpstreamRequest = {
   maxBytes: number;
   /** Aborted when nobody wants the answer any more: the upstream request is aborted with it. */
   signal: AbortSignal;
+  /**
+   * The seller promised an output (`output_schema`): where an MCP tool gives no `structuredContent`, it is read out of
+   * the tool's text. What was not promised is not made up.
+   */
+  isOutputPromised: boolean;
   /** Hears each chunk as it arrives, in order. Absent when nobody listens. */
-  onChunk?: (chunk: string) => void;
+  onChunk?: ChunkListener;
 };
 
-/** A content block of an MCP tool result (text, image, audio, resource, resource_link), passed on unchanged. */
+/** `progress` is there for a chunk that an MCP tool sent as progress. */
+export type ChunkListener = (chunk: string, progress?: ToolProgress) => void;
+
+/** What an MCP tool said of how far it is; the chunk of one without a message is `5/10`. */
+export type ToolProgress = { progress: number; total?: number; hasMessage: boolean };
+
+/**
+ * A content block of an MCP tool result (text, image, audio, resource, resource_link), passed on unchanged, but for
+ * names of ours in its `_meta`.
+ */
 export type ContentBlock = JsonObject & { type: string };
 
 /**
@@ -36,11 +50,23 @@ export type ContentBlock = JsonObject & { type: string };
  */
 export type Usage = { quantity: string; unit?: string };
 
+/** What else an MCP tool's result holds: its `_meta`, without our own names, and members the gateway does not know. */
+export type ResultRest = { meta?: JsonObject; members?: JsonObject };
+
 /** How the agent's side ended. Failures are answers too: nothing here throws for what an agent does. */
 export type UpstreamOutcome =
-  | { kind: 'answer'; output: Json; content?: ContentBlock[]; usage?: Usage }
+  | ({
+      kind: 'answer';
+      output: Json;
+      /** The output for a schema to be checked against, where it holds numbers that no double does. */
+      outputAsDoubles?: Json;
+      content?: ContentBlock[];
+      /** `output` is nothing but the blocks: the tool gave no structured content, and none was promised. */
+      isUnstructured?: boolean;
+      usage?: Usage;
+    } & ResultRest)
   /** It said error: non-2xx, `isError`, a JSON-RPC error. `content` is what an MCP tool said about it. */
-  | { kind: 'agent_error'; detail: string; content?: ContentBlock[] }
+  | ({ kind: 'agent_error'; detail: string; content?: ContentBlock[] } & ResultRest)
   /** Could not connect, or the connection was lost before the answer was whole. */
   | { kind: 'unreachable'; detail: string }
   | { kind: 'timeout' }

@@ -37,7 +37,9 @@ const IMAGE = { type: 'image', data: 'aGk=', mimeType: 'image/png', annotations:
 const TEXT = { type: 'text', text: 'a "quoted" line\n\u2028' };
 
 function format(result: CallResult, modernMeta?: string): unknown {
-  return JSON.parse(formatToolResult(formatCallResult(result), modernMeta));
+  return JSON.parse(
+    formatToolResult(formatCallResult(result, modernMeta ? '2026-07-28' : '2025-11-25'), modernMeta),
+  );
 }
 
 test('an object is answered as JSON text and as structured content', () => {
@@ -79,7 +81,7 @@ test('blocks without structured content are not sent twice', () => {
   const content = [TEXT, IMAGE];
   const result = {
     kind: 'answer',
-    answer: { output: { content }, content },
+    answer: { output: { content }, content, isUnstructured: true },
     receipt: SIGNED,
     isReplay: false,
   } as const;
