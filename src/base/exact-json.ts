@@ -127,7 +127,7 @@ function decimalOf(literal: string): string {
   while (digits[first] === '0') first += 1;
   let end = digits.length;
   while (end > first && digits[end - 1] === '0') end -= 1;
-  if (end === first) return `${sign}0`;
+  if (end === first) return '0';
   const fraction = point === -1 ? 0 : mantissa.length - point - 1;
   const exponent = (mark === -1 ? 0 : Number(literal.slice(mark + 1))) - fraction + (digits.length - end);
   return `${sign}${digits.slice(first, end)}e${exponent}`;

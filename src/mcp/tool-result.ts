@@ -16,10 +16,10 @@ export type ToolResult = { members: string; meta: string[] };
 /** How a paid call ended, as a tool result of the client's revision. Refusals are results too: the model is to read them. */
 export function formatCallResult(result: CallResult, revision: Revision): ToolResult {
   if (result.kind === 'problem') {
-    const { problem, receipt, content = [], meta } = result;
+    const { problem, receipt, content = [], meta, members } = result;
     const extra = receipt ? { call_id: receipt.callId } : {};
     const told = formatProblem(problem, extra, blocksFor(revision, content), receipt);
-    return { ...told, meta: [...metaTexts(meta), ...told.meta] };
+    return { members: told.members + memberTexts(members), meta: [...metaTexts(meta), ...told.meta] };
   }
   const meta = [...metaTexts(result.answer.meta), `"xyz.sentinel/receipt":${result.receipt.json}`];
   if (result.isReplay) meta.push('"xyz.sentinel/replay":true');
@@ -66,7 +66,7 @@ function formatAnswer(answer: CallAnswer, revision: Revision): string {
   const outputText = isWithoutBlocks || !answer.isUnstructured ? JSON.stringify(output) : '';
   const blocks = isWithoutBlocks ? `[${textBlock(outputText)}]` : formatBlocks(revision, content);
   const structured = structuredText(answer, outputText, revision);
-  return `"content":${blocks}${structured}${members === undefined ? '' : memberTexts(members)}`;
+  return `"content":${blocks}${structured}${memberTexts(members)}`;
 }
 
 function formatBlocks(revision: Revision, content: ContentBlock[]): string {
@@ -88,7 +88,8 @@ function structuredText(
   return isModern(revision) ? `,"structuredContent":${text}` : `,"structuredContent":{"result":${text}}`;
 }
 
-function memberTexts(members: JsonObject): string {
+function memberTexts(members: ResultRest['members']): string {
+  if (members === undefined) return '';
   return Object.entries(members)
     .map(([name, value]) => `,${JSON.stringify(name)}:${JSON.stringify(value)}`)
     .join('');
