@@ -11,6 +11,7 @@ import type { Price } from '../catalog/agent.ts';
 import type { PreparedCall, UpstreamOutcome, Usage } from '../upstream/upstream.ts';
 import type { CallAnswer, CallResult } from './call.ts';
 import type { CallDeps } from './deps.ts';
+import { keepLinkedResources } from './linked-resources.ts';
 import { judge, type Verdict } from './outcome.ts';
 import type { HoldPlaced } from './place-hold.ts';
 import type { PricedCall } from './price-call.ts';
@@ -94,6 +95,12 @@ async function settle(
     deps,
   );
   const { answer } = verdict;
+  // An answer whose links lead nowhere is not worth its price, so that they can be read is seen to first.
+  try {
+    await keepLinkedResources(deps.db, whoseLinks(call), answer.content);
+  } catch (error) {
+    return refund(call, hold, failure(call, error, deps), deps);
+  }
   // Before the money moves: a paid answer that somebody may come for must be there to be given. Should we
   // crash in between, the sweeper refunds and frees the key, and nobody finds the stored answer.
   let kept: 'nowhere' | 'for its key' | 'for handover' = 'nowhere';
@@ -244,6 +251,10 @@ function priceOfWork(price: Price, usage: Usage | undefined): bigint {
   // Quantities have the six places credits have, so the same parser reads them.
   const quantityMicros = parseCredits(usage?.quantity ?? '0') ?? 0n;
   return (price.unitMicros * quantityMicros) / MICROS_PER_CREDIT;
+}
+
+function whoseLinks({ callId, caller, agent }: PricedCall) {
+  return { callId, keyId: caller.keyId, agentId: agent.id };
 }
 
 function ownerOf(call: PricedCall) {

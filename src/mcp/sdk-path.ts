@@ -54,16 +54,23 @@ const INSTRUCTIONS =
 /** Stateless: each message is served by an instance of its own, and nothing is left of it afterwards. */
 export function createSdkPath(hotPath: HotPath, options: { version: string; log: Log }): SdkPath {
   function createServer(): Server {
-    return new Server(
+    const server = new Server(
       { name: 'sentinel', title: 'Sentinel', version: options.version },
-      { capabilities: { tools: { listChanged: true }, logging: {} }, instructions: INSTRUCTIONS },
+      {
+        capabilities: { tools: { listChanged: true }, resources: {}, logging: {} },
+        instructions: INSTRUCTIONS,
+      },
     );
+    // Resources can be read that an answer links to, and there is no list of those.
+    server.setRequestHandler('resources/list', () => ({ resources: [] }));
+    server.setRequestHandler('resources/templates/list', () => ({ resourceTemplates: [] }));
+    return server;
   }
 
   /** For modern requests whose form the hot path was not sure of and that turn out to be good. */
   function createModernServer({ connection, wire, exactParams }: Extra): Server {
     const server = createServer();
-    for (const method of ['tools/list', 'tools/call'] as const) {
+    for (const method of ['tools/list', 'tools/call', 'resources/read'] as const) {
       server.setRequestHandler(method, async (request, { mcpReq }) => {
         const { id, signal } = mcpReq;
         const params = request.params as JsonObject | undefined;
@@ -77,9 +84,9 @@ export function createSdkPath(hotPath: HotPath, options: { version: string; log:
         });
         const answer = parseJsonExactly(text) as unknown as {
           result: never;
-          error?: { code: number; message: string };
+          error?: { code: number; message: string; data?: unknown };
         };
-        if (answer.error) throw new ProtocolError(answer.error.code, answer.error.message);
+        if (answer.error) throw new ProtocolError(answer.error.code, answer.error.message, answer.error.data);
         return answer.result;
       });
     }

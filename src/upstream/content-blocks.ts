@@ -24,6 +24,12 @@ export function readContent(
   return { kind: 'ok', content };
 }
 
+/** What is wrong with the contents of a resource, if a client could not read them. */
+export function faultOfContents(contents: Json | undefined): string | undefined {
+  const issue = z.array(resource).safeParse(contents).error?.issues[0];
+  return issue && `the contents of the resource are not valid: ${issue.path.join('.')}: ${issue.message}`;
+}
+
 function isBlockLike(block: Json): block is ContentBlock {
   return isJsonObject(block) && typeof block['type'] === 'string';
 }
@@ -66,6 +72,10 @@ const icons = z
   .optional();
 const text = z.string().optional();
 const contents = { uri: z.string(), mimeType: text, _meta: meta };
+const resource = z.union([
+  z.object({ ...contents, text: z.string() }),
+  z.object({ ...contents, blob: base64 }),
+]);
 const media = z.object({ data: base64, mimeType: z.string(), annotations, _meta: meta });
 
 const BLOCKS = {
@@ -73,7 +83,7 @@ const BLOCKS = {
   image: media,
   audio: media,
   resource: z.object({
-    resource: z.union([z.object({ ...contents, text: z.string() }), z.object({ ...contents, blob: base64 })]),
+    resource,
     annotations,
     _meta: meta,
   }),

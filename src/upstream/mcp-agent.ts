@@ -12,7 +12,7 @@ import type { Target } from './pools.ts';
 import { publicWords } from './public-words.ts';
 import type { RequestSigner } from './signature.ts';
 import type { SignedPost } from './signed-post.ts';
-import { outcomeOfToolResult } from './tool-result.ts';
+import { outcomeOfResource, outcomeOfToolResult } from './tool-result.ts';
 import type { ToolProgress, UpstreamRequest } from './upstream.ts';
 
 export type McpAgents = {
@@ -57,9 +57,9 @@ export function createMcpAgents(
 
   function writeToolCall(url: string, link: Link, request: UpstreamRequest): PreparedToolCall {
     const id = ++lastId;
-    const toolName = request.endpoint.tool ?? '';
-    const message = toolCall(id, toolName, request, link);
-    return { id, link, post: signMessage(url, message, request, signer, { link, toolName }) };
+    const name = request.resourceUri ?? request.endpoint.tool ?? '';
+    const message = request.resourceUri === undefined ? toolCall(id, request, link) : reading(id, name, link);
+    return { id, link, post: signMessage(url, message, request, signer, { link, name }) };
   }
 
   async function ask(
@@ -136,7 +136,11 @@ export function createMcpAgents(
           if (isJsonObject(message['result'])) {
             const { isOutputPromised } = request;
             const written = exact['result'] as JsonObject;
-            end(outcomeOfToolResult(message['result'], written, { isWellFormed, isOutputPromised }));
+            end(
+              request.resourceUri === undefined
+                ? outcomeOfToolResult(message['result'], written, { isWellFormed, isOutputPromised })
+                : outcomeOfResource(message['result'], written),
+            );
           } else end(outcomeOfError(message['error']));
         }
       };
@@ -212,14 +216,19 @@ function hasSession(link: Link): link is SessionLink {
   return link.era === 'session' && link.sessionId !== undefined;
 }
 
-function toolCall(id: number, name: string, request: UpstreamRequest, link: Link): JsonObject {
+function toolCall(id: number, request: UpstreamRequest, link: Link): JsonObject {
   const meta: JsonObject = {
     ...(link.era === 'stateless' ? STATELESS_META : {}),
     ...(request.onChunk ? { progressToken: id } : {}),
   };
-  const params: JsonObject = { name, arguments: request.input };
+  const params: JsonObject = { name: request.endpoint.tool ?? '', arguments: request.input };
   if (link.era === 'stateless' || request.onChunk) params['_meta'] = meta;
   return { jsonrpc: '2.0', id, method: 'tools/call', params };
+}
+
+function reading(id: number, uri: string, link: Link): JsonObject {
+  const meta: JsonObject = link.era === 'stateless' ? { _meta: STATELESS_META } : {};
+  return { jsonrpc: '2.0', id, method: 'resources/read', params: { uri, ...meta } };
 }
 
 function cancellation(requestId: number): JsonObject {

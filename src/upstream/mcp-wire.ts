@@ -46,15 +46,15 @@ export const STATELESS_META = {
   'io.modelcontextprotocol/clientCapabilities': {},
 };
 
-/** Writes and signs one JSON-RPC message to the server at that URL. */
+/** Writes and signs one JSON-RPC message to the server at that URL. `name` is the tool's or resource's it is about. */
 export function signMessage(
   url: string,
   message: JsonObject,
   identity: CallIdentity,
   signer: RequestSigner | undefined,
-  to: { link?: Link; toolName?: string },
+  to: { link?: Link; name?: string },
 ): SignedPost {
-  return signPost(url, message, identity, signer, linkHeaders(to.link, message, to.toolName));
+  return signPost(url, message, identity, signer, linkHeaders(to.link, message, to.name));
 }
 
 /** Writes and signs the goodbye to a session. */
@@ -121,7 +121,7 @@ export function postMessage(
 function linkHeaders(
   link: Link | undefined,
   message: JsonObject,
-  toolName: string | undefined,
+  name: string | undefined,
 ): Record<string, string> {
   if (!link) return {};
   if (link.era === 'session') {
@@ -130,11 +130,11 @@ function linkHeaders(
   }
   const headers: Record<string, string> = { 'mcp-protocol-version': STATELESS_VERSION };
   if (typeof message['method'] === 'string') headers['mcp-method'] = message['method'];
-  if (toolName !== undefined) headers['mcp-name'] = headerValue(toolName);
+  if (name !== undefined) headers['mcp-name'] = headerValue(name);
   return headers;
 }
 
-/** A tool name comes from a manifest: what a header cannot carry travels as base64, as the revision asks. */
+/** A tool's name comes from a manifest, a resource's from a server: what a header cannot carry travels as base64, as the revision asks. */
 export function headerValue(text: string): string {
   const isPlain = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(text) && !text.startsWith('=?base64?');
   return isPlain ? text : `=?base64?${Buffer.from(text).toString('base64')}?=`;

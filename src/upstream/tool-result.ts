@@ -2,7 +2,7 @@ import { isJsonObject } from '../base/json.ts';
 import type { Json, JsonObject } from '../base/json.ts';
 import { HALF_CHARACTER, parseJsonText } from './answer-json.ts';
 import type { AnswerJson } from './answer-json.ts';
-import { readContent } from './content-blocks.ts';
+import { faultOfContents, readContent } from './content-blocks.ts';
 import { publicWords } from './public-words.ts';
 import type { ContentBlock, UpstreamOutcome } from './upstream.ts';
 import { USAGE_INVALID, parseUsage } from './usage.ts';
@@ -58,6 +58,14 @@ export function outcomeOfToolResult(
   if (reported === undefined) return { ...answer, ...members };
   const usage = isJsonObject(reported) ? parseUsage(reported['quantity'], reported['unit']) : undefined;
   return usage ? { ...answer, ...members, usage } : invalid(USAGE_INVALID);
+}
+
+/** The `result` of a `resources/read` → its contents as the output. */
+export function outcomeOfResource(result: JsonObject, exact: JsonObject): UpstreamOutcome {
+  const fault = faultOfContents(result['contents']);
+  if (fault !== undefined) return invalid(fault);
+  const contents = (exact['contents'] as JsonObject[]).map(withoutOwnNames);
+  return { kind: 'answer', output: { contents } };
 }
 
 /** Undefined for an output that holds half a character. */

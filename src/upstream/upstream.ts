@@ -13,6 +13,8 @@ export type Endpoint = {
 export type UpstreamRequest = {
   endpoint: Endpoint;
   input: JsonObject;
+  /** Reads this resource of the server, and its tool is not called; only for `mcp`. The output is its `contents`. */
+  resourceUri?: string;
   callId: string;
   requestId: string;
   /** Whose call it is: what a server remembers of one organization is never shown to another. */

@@ -111,7 +111,7 @@ async function callTool(
     body: `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":${params}}`,
   });
   const text = await response.text();
-  return { text, result: options.sse === true ? undefined : (JSON.parse(text) as Anything).result };
+  return { text, result: options.sse === true ? undefined : JSON.parse(text).result };
 }
 
 async function invoke(
