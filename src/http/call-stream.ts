@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { streamSSE, type SSEStreamingApi } from 'hono/streaming';
 import { unreachable } from '../base/invariant.ts';
 import type { CallResult } from '../calls/call.ts';
+import type { ChunkListener } from '../upstream/upstream.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import { answerCall, formatAnswer, formatRefusal } from './call-answer.ts';
 import type { HttpEnv } from './deps.ts';
@@ -16,7 +17,7 @@ const TIMING: StreamTiming = {
   heartbeatMs: 15_000,
 };
 
-type Listener = (chunk: string) => void;
+type Listener = ChunkListener;
 
 /**
  * Answers with server-sent events. The stream opens at the first chunk, or when the call has run for a
@@ -27,15 +28,15 @@ export async function streamCall(
   run: (onChunk: Listener) => Promise<CallResult>,
   timing: StreamTiming = TIMING,
 ): Promise<Response> {
-  const early: string[] = [];
-  let listener: Listener = (chunk) => void early.push(chunk);
+  const early: Parameters<Listener>[] = [];
+  let listener: Listener = (...chunk) => void early.push(chunk);
   let opened: () => void = () => {};
   const open = new Promise<'open'>((resolve) => {
     opened = () => resolve('open');
   });
   const timer = setTimeout(opened, timing.openAfterMs);
-  const result = run((chunk) => {
-    listener(chunk);
+  const result = run((...chunk) => {
+    listener(...chunk);
     opened();
   });
 
@@ -46,8 +47,8 @@ export async function streamCall(
   c.header('x-accel-buffering', 'no');
   const response = streamSSE(c, async (stream) => {
     const send = inOrder(stream);
-    listener = (chunk) => void send('chunk', { chunk });
-    for (const chunk of early.splice(0)) listener(chunk);
+    listener = (chunk, told) => void send('chunk', { chunk, progress: told?.progress, total: told?.total });
+    for (const chunk of early.splice(0)) listener(...chunk);
     const heartbeat = setInterval(() => void stream.write(': still working\n\n'), timing.heartbeatMs);
     try {
       await sendEnd(send, await result.catch(failed), c.get('requestId'));

@@ -47,7 +47,7 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags: ['agents'],
     summary: 'Call an agent and pay if it answers as promised',
     description:
-      'With `stream`, each chunk is `event: chunk` with `{"chunk"}`, then `event: done` with the answer or `event: error` with the problem. A refusal before the first chunk is an ordinary problem with its status.',
+      'With `stream`, each chunk is `event: chunk` with `{"chunk"}` (and `progress` and `total` where an MCP tool says them), then `event: done` with the answer or `event: error` with the problem. A refusal before the first chunk is an ordinary problem with its status.',
     // The scope is the paid call's to check: a refusal of it is recorded like every other.
     ...signedIn(deps),
     request: {

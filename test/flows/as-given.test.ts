@@ -114,18 +114,18 @@ async function callTool(
   return { text, result: options.sse === true ? undefined : JSON.parse(text).result };
 }
 
-async function invoke(
-  slug: string,
-  inputs: string,
-  more = '',
-): Promise<{ status: number; text: string; body: Anything }> {
+async function invokeText(slug: string, inputs: string, more = ''): Promise<string> {
   const response = await fetch(`${rest.url}/v1/agents/agt_${slug}_v1/invoke`, {
     method: 'POST',
     headers: { authorization: `Bearer ${buyer.key}`, 'content-type': 'application/json' },
     body: `{"inputs":${inputs}${more}}`,
   });
-  const text = await response.text();
-  return { status: response.status, text, body: JSON.parse(text) };
+  return response.text();
+}
+
+async function invoke(slug: string, inputs: string, more = ''): Promise<{ text: string; body: Anything }> {
+  const text = await invokeText(slug, inputs, more);
+  return { text, body: JSON.parse(text) };
 }
 
 async function balance(): Promise<string> {
@@ -183,14 +183,14 @@ test('arguments reach the agent with their numbers as written, and the receipt n
 
 test('a schema judges such a number by the double nearest to it', async () => {
   const before = await balance();
-  for (const [inputs, status] of [
-    ['{"n":1e400,"id":12345678901234567890}', 200],
-    ['{"n":-1e400}', 400],
-    ['{"n":5.00000000000000000001}', 200],
-    ['{"n":{"rawJSON":"6"}}', 400],
+  for (const [inputs, code] of [
+    ['{"n":1e400,"id":12345678901234567890}', undefined],
+    ['{"n":-1e400}', 'INVALID_INPUT'],
+    ['{"n":5.00000000000000000001}', undefined],
+    ['{"n":{"rawJSON":"6"}}', 'INVALID_INPUT'],
   ] as const) {
     says = '{"n":1e400}';
-    assert.equal((await invoke('typed', inputs)).status, status, inputs);
+    assert.equal((await invoke('typed', inputs)).body.code, code, inputs);
   }
   for (const answer of ['{"n":-1e400}', '{"n":"1e400"}', '{"n":1e-400}']) {
     says = answer;
@@ -354,4 +354,9 @@ test('progress keeps the number, the total and the message the tool gave it', as
   const numbers = told.map(({ progress }) => progress as number);
   assert.deepEqual([numbers[0], numbers[1], numbers[3]], [0, 40.5, 70]);
   assert.ok(numbers[2]! > 40.5 && numbers[2]! < 40.51);
+
+  notes = ['"progress":1,"total":3'];
+  const streamed = await invokeText('blocks', '{}', ',"stream":true');
+  notes = [];
+  assert.ok(streamed.includes('data: {"chunk":"1/3","progress":1,"total":3}\n'), streamed);
 });

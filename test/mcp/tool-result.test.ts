@@ -88,6 +88,15 @@ test('blocks without structured content are not sent twice', () => {
   assert.deepEqual(format(result), { content, _meta: { 'xyz.sentinel/receipt': RECEIPT } });
 });
 
+test('structured content that is no object is itself since 2026-07-28, and wrapped as an object before', () => {
+  const answer = { output: [1, null], content: [TEXT] };
+  const result = { kind: 'answer', answer, receipt: SIGNED, isReplay: false } as const;
+  const structured = (meta?: string) =>
+    (format(result, meta) as Record<string, unknown>)['structuredContent'];
+  assert.deepEqual(structured('"x":1'), [1, null]);
+  assert.deepEqual(structured(), { result: [1, null] });
+});
+
 test('a problem comes first, then what the agent said, and nothing was charged', () => {
   const problem = new Problem('AGENT_ERROR', 'It said "no".', { hint: 'Ask differently.' });
   const refunded = { ...RECEIPT, outcome: 'refunded', charged: '0', fee: '0' } as const;
