@@ -70,9 +70,7 @@ export async function keepLinkedResources(
   call: { callId: string; keyId: string; agentId: string },
   content: ContentBlock[] | undefined,
 ): Promise<void> {
-  const hashes = new Set(
-    (content ?? []).filter(isOnlyOnItsServer).map((link) => hashOf(String(link['uri']))),
-  );
+  const hashes = new Set((content ?? []).flatMap(serverUriOf).map(hashOf));
   if (hashes.size === 0) return;
   const callId = uuidOfId('call', call.callId);
   invariant(callId !== undefined, `${call.callId} is not a call id`);
@@ -93,8 +91,8 @@ const MAX_LINKS = 1_000;
 const GATE_MARGIN_MS = 60_000;
 
 /** A link to the web is there for the client to fetch itself, as the protocol says of `https://`. */
-function isOnlyOnItsServer({ type, uri }: ContentBlock): boolean {
-  return type === 'resource_link' && typeof uri === 'string' && !/^https?:/i.test(uri);
+function serverUriOf({ type, uri }: ContentBlock): string[] {
+  return type === 'resource_link' && typeof uri === 'string' && !/^https?:/i.test(uri) ? [uri] : [];
 }
 
 async function findLink(

@@ -17,12 +17,15 @@ export const receiptOut = z
     ended_at: z.string(),
     fee: amountOut,
     held: amountOut,
-    input_hash: z.string().openapi({ description: 'SHA-256 of the RFC 8785 form of the arguments, hex.' }),
+    input_hash: z.string().openapi({
+      description:
+        'SHA-256 of the RFC 8785 form of the arguments, hex. A number that no double holds stands in it as it was written.',
+    }),
     key_id: z.string(),
     manifest_hash: z.string().nullable(),
     organization_id: z.string(),
     outcome: z.enum(['settled', 'refunded']),
-    output_hash: z.string().nullable(),
+    output_hash: z.string().nullable().openapi({ description: 'The same, of the output.' }),
     prev: z.string().openapi({
       description: "SHA-256 of the payload of this organization's receipt before, 64 zeros for the first.",
     }),

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { hashJson } from '../../src/base/canonical-json.ts';
 import { parseExact } from '../../src/base/exact-json.ts';
+import { readJson } from '../../src/client/find-receipts.ts';
 import { startRestGateway, type Member, type RestGateway } from '../http/rest-gateway.ts';
 import { manifestOf } from '../support/gateway.ts';
 
@@ -169,7 +170,8 @@ test('an answer that is kept for its key is given again with its numbers', async
 
 test('arguments reach the agent with their numbers as written, and the receipt names them so', async () => {
   says = '{}';
-  const hash = hashJson(parseExact(NUMBERS));
+  // As `sentinel receipts verify --input` reads them.
+  const hash = hashJson(readJson(NUMBERS, 'the file'));
   const bought = await callTool('numbers', { args: NUMBERS });
   assert.equal(asked, NUMBERS);
   assert.equal(bought.result._meta['xyz.sentinel/receipt'].input_hash, hash);

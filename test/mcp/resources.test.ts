@@ -6,7 +6,8 @@ import { after, before, test } from 'node:test';
 import { createAdaptorServer } from '@hono/node-server';
 import { createMcpHandler, ResourceNotFoundError, Server } from '@modelcontextprotocol/server';
 import { sql } from 'drizzle-orm';
-import { removeExpiredLinks } from '../../src/calls/linked-resources.ts';
+import { newId } from '../../src/base/ids.ts';
+import { keepLinkedResources, removeExpiredLinks } from '../../src/calls/linked-resources.ts';
 import { manifestOf, startTestGateway, type Buyer, type TestGateway } from '../support/gateway.ts';
 import { connectHost, HOST_KINDS, type Host, type HostKind } from './hosts.ts';
 
@@ -123,6 +124,17 @@ test('what only a refunded answer linked to is not readable', async () => {
   await withHost('SDK 1.x', member, async (host) => {
     assert.equal((await buy(host, `fail ${FILE.uri}`)).isError, true);
     await assert.rejects(host.readResource(FILE.uri), /No answer that this key bought/);
+  });
+});
+
+test('an answer that was written down and never paid for makes nothing readable', async () => {
+  const member = await gateway.newBuyer('100');
+  const call = { callId: newId('call'), keyId: member.keyId, agentId: 'agt_links_stateless_v1' };
+  await keepLinkedResources(gateway.deps.db, call, [linkTo(FILE.uri)]);
+  await withHost('SDK 1.x', member, async (host) => {
+    await assert.rejects(host.readResource(FILE.uri), /No answer that this key bought/);
+    await buy(host, FILE.uri);
+    assert.deepEqual((await host.readResource(FILE.uri)).contents, [FILE]);
   });
 });
 
