@@ -3,7 +3,8 @@ import type { Currency } from './money.ts';
 /**
  * What one call that had credits on hold cost and how it ended; a refund has one too, as the proof of not
  * having been charged. Amounts are decimal credit strings, hashes lower-case hex SHA-256 over RFC 8785
- * canonical JSON, times RFC 3339 in UTC.
+ * canonical JSON, times RFC 3339 in UTC. A number of the arguments or the answer that no double holds, for which
+ * RFC 8785 has no form, stands in what is hashed as it was written (`canonical-json.ts`).
  */
 export type ReceiptPayload = {
   agent_id: string;

@@ -3,20 +3,22 @@ import type { Json, JsonObject } from '../base/json.ts';
 import type { Problem } from '../base/problem.ts';
 import type { Agent, AgentFilters, Price } from '../catalog/agent.ts';
 import type { Caller } from '../identity/caller.ts';
-import type { ContentBlock } from '../upstream/upstream.ts';
+import type { ChunkListener, ContentBlock, ResultRest } from '../upstream/upstream.ts';
 
 /** One request for a paid call, whichever wire it came over. */
 export type PaidCallRequest = {
   agentId: string;
   /** Already parsed; anything but an object is INVALID_INPUT. */
   input: unknown;
+  /** The arguments with their numbers as they were written, where they hold some that no double does. */
+  exactInput?: JsonObject | undefined;
   filters: AgentFilters;
   wire: 'mcp' | 'rest';
   requestId: string;
   /** Aborted when the client cancelled or hung up. */
   signal: AbortSignal;
   /** Hears each chunk as it arrives. Absent when the client does not want them. */
-  onChunk?: (chunk: string) => void;
+  onChunk?: ChunkListener;
   /** 16–128 characters; kept 24 h. */
   idempotencyKey?: string;
   /** The most the buyer will pay for this call. */
@@ -63,8 +65,20 @@ export type HeldCall = PricedCall & {
   readonly holdMs: number;
 };
 
-/** What the agent answered, in its own words. `content` is what an MCP tool said, block by block. */
-export type CallAnswer = { output: Json; content?: ContentBlock[] };
+/**
+ * What the agent answered, in its own words. `content` is what an MCP tool said, block by block; with `isUnstructured`
+ * it said nothing else, and `output` only holds the blocks.
+ */
+export type CallAnswer = { output: Json; content?: ContentBlock[]; isUnstructured?: boolean } & ResultRest;
+
+/** What is shown of an answer where it is not an MCP result: over REST, and looked up by its call. */
+export function formatAnswer({ output, content, meta }: CallAnswer): {
+  output: Json;
+  content?: ContentBlock[];
+  _meta?: JsonObject;
+} {
+  return { output, ...(content ? { content } : {}), ...(meta ? { _meta: meta } : {}) };
+}
 
 /** What a session and whoever a key calls for may be named. */
 export const LABEL = /^[\x20-\x7e]{1,128}$/;
@@ -77,10 +91,10 @@ export type CallResult =
    * `receipt` is present when credits had been held: it proves that they were given back. All of them, but for a
    * metered stream its buyer left: then `chargedMicros` says what was delivered of it.
    */
-  | {
+  | ({
       kind: 'problem';
       problem: Problem;
       content?: ContentBlock[];
       receipt?: SignedReceipt;
       chargedMicros?: bigint;
-    };
+    } & ResultRest);

@@ -10,7 +10,8 @@ export function checkCall(attempt: Attempt): Call {
   const { agent, request, caller } = attempt;
   assertScope(caller, 'agents:invoke');
   if (!agent) throw noSuchAgent();
-  const input = checkInput(agent, request.input);
+  const checked = checkInput(agent, request.input);
+  const input = request.exactInput ?? checked;
   return { ...attempt, agent, input, ...hashPurchase(agent, input, request) };
 }
 

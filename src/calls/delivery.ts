@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { mayRunOn } from '../catalog/agent.ts';
-import type { Usage } from '../upstream/upstream.ts';
+import type { ChunkListener, Usage } from '../upstream/upstream.ts';
 import type { PricedCall } from './call.ts';
 import type { RunningCall } from './running-calls.ts';
 
@@ -13,7 +13,7 @@ export type Owed = {
 
 /** The chunks of one call on their way to its buyers. */
 export type Delivery = {
-  chunk(text: string): void;
+  chunk: ChunkListener;
   /** What the agent says it has used for all chunks up to here. */
   usage(usage: Usage): void;
   owed(): Owed | undefined;
@@ -27,13 +27,13 @@ export type Delivery = {
 export function trackDelivery(call: PricedCall, running: RunningCall): Delivery {
   const { price } = call;
   if (price.kind !== 'per_unit' || call.isFree || mayRunOn(call.agent)) {
-    return { chunk: (text) => void running.emit(text), usage: () => {}, owed: () => undefined };
+    return { chunk: (...chunk) => void running.emit(...chunk), usage: () => {}, owed: () => undefined };
   }
   let hash: Hash | undefined;
   let reported: { usage: Usage; upTo: Hash } | undefined;
   return {
-    chunk: (text) => {
-      if (!running.emit(text)) return;
+    chunk: (text, progress) => {
+      if (!running.emit(text, progress)) return;
       const separator = hash ? ',' : '[';
       hash ??= createHash('sha256');
       // A text of its own has no half characters left; JSON writes it as RFC 8785 does.

@@ -1,9 +1,9 @@
 import { unreachable } from '../base/invariant.ts';
 import { Problem, type ProblemCode } from '../base/problem.ts';
-import type { Json } from '../base/json.ts';
 import type { Agent } from '../catalog/agent.ts';
 import type { Owed } from './delivery.ts';
-import type { ContentBlock, UpstreamOutcome, Usage } from '../upstream/upstream.ts';
+import type { ContentBlock, ResultRest, UpstreamOutcome, Usage } from '../upstream/upstream.ts';
+import type { CallAnswer } from './call.ts';
 
 /**
  * What each way the agent's side can end does to the credits on hold, and what the buyer is told. The
@@ -25,16 +25,15 @@ export const OUTCOMES = {
 
 /** What the money will do: settle for an answer that keeps the agent's promise, refund for everything else. */
 export type Verdict =
-  | { kind: 'settle'; output: Json; content?: ContentBlock[]; usage?: Usage }
+  | { kind: 'settle'; answer: CallAnswer; usage?: Usage | undefined }
   | { kind: 'settle_delivered'; owed: Owed }
-  | { kind: 'refund'; problem: Problem; content?: ContentBlock[] };
+  | ({ kind: 'refund'; problem: Problem; content?: ContentBlock[] } & ResultRest);
 
 const FAULTS_TOLD = 5;
 
 /** Holds the agent to its `output_schema` and names the refusal of everything that is not a valid answer. */
 export function judge(outcome: UpstreamOutcome, agent: Agent): Verdict {
   if (outcome.kind !== 'answer') {
-    const content = outcome.kind === 'agent_error' ? outcome.content : undefined;
     const isHopeless = outcome.kind === 'agent_error' && outcome.inputAtFault === true;
     const problem = new Problem(
       OUTCOMES[outcome.kind].code,
@@ -42,22 +41,23 @@ export function judge(outcome: UpstreamOutcome, agent: Agent): Verdict {
       {},
       isHopeless ? { retryable: false } : {},
     );
-    return { kind: 'refund', problem, ...(content ? { content } : {}) };
+    if (outcome.kind !== 'agent_error') return { kind: 'refund', problem };
+    const { kind: _, detail: __, inputAtFault: ___, ...said } = outcome;
+    return { kind: 'refund', problem, ...said };
   }
   if (agent.price.kind === 'per_unit' && outcome.usage === undefined) {
     return broken(agent, `is paid per ${agent.price.unit} and did not report how many it used`);
   }
-  const { usage } = outcome;
+  const { kind: _, usage, outputAsDoubles, ...answer } = outcome;
   if (agent.price.kind === 'per_unit' && usage?.unit !== undefined && usage.unit !== agent.price.unit) {
     return broken(agent, `is paid per ${agent.price.unit} and reported its usage in another unit`);
   }
-  const faults = agent.checkOutput(outcome.output);
+  const faults = agent.checkOutput(outputAsDoubles === undefined ? answer.output : outputAsDoubles);
   if (faults.length > 0) {
     const told = faults.slice(0, FAULTS_TOLD).map((fault) => `${fault.path || '(root)'} ${fault.message}`);
     return broken(agent, `answered with something else than its output_schema promises: ${told.join('; ')}`);
   }
-  const { kind: _, ...answer } = outcome;
-  return { kind: 'settle', ...answer };
+  return { kind: 'settle', answer, usage };
 }
 
 function broken(agent: Agent, how: string): Verdict {

@@ -136,8 +136,10 @@ function prepareForward(call: Call, delivery: Delivery, own: OwnCall, deps: Call
     input: call.input,
     callId: call.callId,
     requestId: request.requestId,
+    organizationId: call.caller.organizationId,
     timeoutMs: agent.timeoutMs,
     maxBytes: agent.maxPayloadBytes,
+    isOutputPromised: agent.manifest.output_schema !== undefined,
     signal: own.signal,
     ...(capabilities?.streaming === true ? { onChunk: delivery.chunk, onUsage: delivery.usage } : {}),
   });

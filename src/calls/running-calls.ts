@@ -1,5 +1,6 @@
 import { createCrowd } from '../base/crowd.ts';
 import { Problem } from '../base/problem.ts';
+import type { ChunkListener } from '../upstream/upstream.ts';
 import type { Call, CallResult } from './call.ts';
 
 /** One call this process is working on, and the buyers who are waiting for it. */
@@ -12,7 +13,7 @@ export type RunningCall = {
   /** From now on the call runs to its end even if every buyer leaves; `onAlone` hears when they have. */
   runOn(onAlone: () => void): void;
   /** Passes a chunk on to every buyer who listens; false when none does. */
-  emit(chunk: string): boolean;
+  emit(...chunk: Parameters<ChunkListener>): boolean;
 };
 
 /** A running call as the request that makes it holds it. */
@@ -102,12 +103,12 @@ export function createRunningCalls(): RunningCalls {
         runOn: (listener) => {
           onAlone = listener;
         },
-        emit: (chunk) => {
+        emit: (...chunk) => {
           let isHeard = false;
           for (const { onChunk } of buyers) {
             if (!onChunk) continue;
             isHeard = true;
-            onChunk(chunk);
+            onChunk(...chunk);
           }
           return isHeard;
         },

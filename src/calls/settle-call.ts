@@ -12,6 +12,7 @@ import type { Usage } from '../upstream/upstream.ts';
 import type { CallResult, HeldCall } from './call.ts';
 import type { Owed } from './delivery.ts';
 import type { CallDeps } from './deps.ts';
+import { keepLinkedResources } from './linked-resources.ts';
 import type { AnswerKeeper } from './keep-answer.ts';
 import { OUTCOMES, type Verdict } from './outcome.ts';
 import { recordEnd, type CallTimes } from './record-end.ts';
@@ -30,13 +31,16 @@ export async function settleCall(
   keeper: AnswerKeeper,
   deps: CallDeps,
 ): Promise<CallEnded> {
-  const answer = { output: verdict.output, ...(verdict.content ? { content: verdict.content } : {}) };
+  const { answer } = verdict;
   try {
+    // An answer whose links lead nowhere is not worth its price, so that they can be read is seen to first.
+    const bought = { callId: call.callId, keyId: call.caller.keyId, agentId: call.agent.id };
+    await keepLinkedResources(deps.db, bought, answer.content);
     await keeper.beforePaid(answer);
   } catch (error) {
     return refundCall(call, failedVerdict(call, error, deps), times, keeper, deps);
   }
-  const paid = await pay(call, verdict.usage, hashOutput(verdict.output), deps);
+  const paid = await pay(call, verdict.usage, hashOutput(answer.output), deps);
   if (!paid) return refundCall(call, tooLate(call), times, keeper, deps);
 
   const { isDelivered } = await keeper.oncePaid(answer);
@@ -110,7 +114,7 @@ export async function refundCall(
   deps: CallDeps,
 ): Promise<CallEnded> {
   const { heldMicros } = call;
-  const { problem, content } = verdict;
+  const { problem } = verdict;
   const money = { heldMicros, chargedMicros: 0n, feeMicros: 0n };
   const template = templateOf(call, { ...money, code: problem.code }, deps);
   const resolved = await deps.ledger.refund(call.callId, { buyer: call.caller.accountId, template });
@@ -124,13 +128,7 @@ export async function refundCall(
   );
   recordEnd(call, { outcome: 'refunded', heldMicros, code: problem.code, times }, deps);
   await keeper.drop();
-  const result: CallResult = {
-    kind: 'problem',
-    problem,
-    ...(content ? { content } : {}),
-    ...(receipt ? { receipt } : {}),
-  };
-  return { result, chargedMicros: 0n };
+  return { result: { ...verdict, kind: 'problem', ...(receipt ? { receipt } : {}) }, chargedMicros: 0n };
 }
 
 /** What becomes of a held call when something threw. */

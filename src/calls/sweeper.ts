@@ -5,6 +5,7 @@ import type { Ledger } from '../ledger/ledger.ts';
 import { removeOldFreeCalls } from './free-calls.ts';
 import { removeOldListings } from './price-listings.ts';
 import { recordUnrecorded, type Progress } from './record-unrecorded.ts';
+import { removeExpiredLinks } from './linked-resources.ts';
 import type { CallResults } from './results.ts';
 
 const HOLDS_AT_ONCE = 500;
@@ -48,6 +49,7 @@ async function refundExpired(deps: { ledger: Ledger; results: CallResults; log: 
 export async function removeExpired(deps: { db: Db; results: CallResults }): Promise<void> {
   await removeExpiredIdempotencyKeys(deps.db);
   await deps.results.removeExpired();
+  await removeExpiredLinks(deps.db);
   await removeOldFreeCalls(deps.db);
   await removeOldListings(deps.db);
 }

@@ -100,6 +100,26 @@ export const callResults = pgTable(
 );
 
 /**
+ * A resource that an answer links to and that only the agent's server has: the key that bought the answer may read it
+ * there. Of two answers that name the same one, the later counts.
+ */
+export const linkedResources = pgTable(
+  'linked_resources',
+  {
+    keyId: text().notNull(),
+    /** SHA-256 of the URI, which may be longer than an index takes. */
+    uriHash: text().notNull(),
+    callId: uuid().notNull(),
+    agentId: text().notNull(),
+    expiresAt: timestamp({ withTimezone: true }).notNull(),
+  },
+  (table) => [
+    primaryKey({ name: 'linked_resources_are_one_per_key_and_uri', columns: [table.keyId, table.uriHash] }),
+    index('linked_resources_by_expiry').on(table.expiresAt),
+  ],
+);
+
+/**
  * One call that took a place of a buyer's free calls of an agent in a month. It counts while the call is
  * under way or settled; a refunded one no longer does. Once it has ended the next one to take a place counts
  * it in the month's row and removes it here.

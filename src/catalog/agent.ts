@@ -36,6 +36,7 @@ export type Manifest = {
     protocol: 'http' | 'mcp';
     url: string;
     tool?: string;
+    session?: 'shared';
     timeout_ms?: number;
     max_payload_bytes?: number;
   };

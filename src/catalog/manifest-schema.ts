@@ -127,6 +127,11 @@ export const MANIFEST_SCHEMA = {
         protocol: { enum: ['http', 'mcp'] },
         url: { type: 'string', maxLength: 2048, pattern: '^https?://' },
         tool: text(128, 'The name of the tool on that MCP server; only for mcp.'),
+        session: {
+          enum: ['shared'],
+          description:
+            'The server keeps nothing of its callers, so that all buyers may share one session; only for mcp. Left out, each buyer has a session of its own.',
+        },
         timeout_ms: { type: 'integer', minimum: 1000, maximum: MAX_TIMEOUT_MS, default: DEFAULT_TIMEOUT_MS },
         max_payload_bytes: {
           type: 'integer',
@@ -138,7 +143,7 @@ export const MANIFEST_SCHEMA = {
       },
       allOf: [
         when('', 'protocol', 'mcp', { required: ['tool'] }),
-        when('', 'protocol', 'http', { properties: { tool: false } }),
+        when('', 'protocol', 'http', { properties: { tool: false, session: false } }),
       ],
     },
     input_schema: {

@@ -199,6 +199,9 @@ function findEndpointFaults(endpoint: Json | undefined, manifest: JsonObject): F
   if (protocol === 'http' && tool !== undefined) {
     faults.push({ path: '/endpoint/tool', message: 'is only for mcp endpoints; remove it' });
   }
+  if (protocol === 'http' && endpoint['session'] !== undefined) {
+    faults.push({ path: '/endpoint/session', message: 'is only for mcp endpoints; remove it' });
+  }
   if (typeof tool === 'string' && findHiddenText(tool, { lines: false }) !== undefined) {
     faults.push({ path: '/endpoint/tool', message: 'contains invisible characters' });
   }

@@ -1,3 +1,4 @@
+import { parseJsonExactly } from '../base/exact-json.ts';
 import { isJsonObject, type Json, type JsonObject } from '../base/json.ts';
 import { NotVerified } from './not-verified.ts';
 import type { FoundReceipt } from './verify-receipt.ts';
@@ -58,7 +59,7 @@ function carriedBy(document: JsonObject): JsonObject | undefined {
 
 function parse(text: string): Json | undefined {
   try {
-    return JSON.parse(text) as Json;
+    return parseJsonExactly(text);
   } catch {
     return undefined;
   }

@@ -1,5 +1,6 @@
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres';
 import pg from 'pg';
+import { parseJsonExactly } from '../base/exact-json.ts';
 import type { Log } from '../base/log.ts';
 
 /** Reads. */
@@ -18,6 +19,9 @@ export type Database = {
 // Compiling one of our statements takes longer than running it. A URL or PGOPTIONS that asks for something stands
 // in its place.
 pg.defaults.options = '-c jit=off';
+
+// An answer that was kept is given again as it was, with the numbers no double holds.
+pg.types.setTypeParser(pg.types.builtins.JSON, parseJsonExactly);
 
 /**
  * Opens a pool. Connections are made when first used, so this never fails; `ping` tells whether the server

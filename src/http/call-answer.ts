@@ -2,7 +2,7 @@ import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { readReceipt } from '../audit/receipts.ts';
 import { formatCredits } from '../base/money.ts';
-import type { CallResult } from '../calls/call.ts';
+import { formatAnswer as formatParts, type CallResult } from '../calls/call.ts';
 import type { HttpEnv } from './deps.ts';
 import { formatProblem, problemResponse } from './problem-response.ts';
 import { amountOut } from './words.ts';
@@ -18,12 +18,15 @@ export const receiptOut = z
     ended_at: z.string(),
     fee: amountOut,
     held: amountOut,
-    input_hash: z.string().openapi({ description: 'SHA-256 of the RFC 8785 form of the arguments, hex.' }),
+    input_hash: z.string().openapi({
+      description:
+        'SHA-256 of the RFC 8785 form of the arguments, hex. A number that no double holds stands in it as it was written.',
+    }),
     key_id: z.string(),
     manifest_hash: z.string().nullable(),
     organization_id: z.string(),
     outcome: z.enum(['settled', 'refunded']),
-    output_hash: z.string().nullable(),
+    output_hash: z.string().nullable().openapi({ description: 'The same, of the output.' }),
     prev: z.string().openapi({
       description: "SHA-256 of the payload of this organization's receipt before, 64 zeros for the first.",
     }),
@@ -40,7 +43,8 @@ export const callAnswer = z
     agent_id: z.string(),
     status: z.literal('succeeded'),
     output: z.unknown(),
-    content: z.array(z.unknown()).optional(),
+    content: z.array(z.unknown()).optional().openapi({ description: 'The blocks of an MCP tool.' }),
+    _meta: z.record(z.string(), z.unknown()).optional().openapi({ description: "The tool's own `_meta`." }),
     credits_charged: amountOut,
     receipt: receiptOut,
     replay: z
@@ -65,8 +69,7 @@ export function formatAnswer(result: Extract<CallResult, { kind: 'answer' }>): C
     call_id: receipt.call_id,
     agent_id: receipt.agent_id,
     status: 'succeeded',
-    output: answer.output,
-    ...(answer.content ? { content: answer.content } : {}),
+    ...formatParts(answer),
     credits_charged: receipt.charged,
     receipt,
     replay: isReplay,

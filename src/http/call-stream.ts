@@ -41,8 +41,8 @@ export async function streamCall(
 
   const result = run({
     signal: gone.signal,
-    onChunk: (chunk) => {
-      stream.send('chunk', JSON.stringify({ chunk }));
+    onChunk: (chunk, told) => {
+      stream.send('chunk', JSON.stringify({ chunk, progress: told?.progress, total: told?.total }));
       open('open');
     },
   });

@@ -3,6 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { uuidOfId } from '../base/ids.ts';
 import { Problem } from '../base/problem.ts';
 import { DISPUTE_STATUSES, findDisputeOfCall, formatDispute } from '../billing/disputes.ts';
+import { formatAnswer } from '../calls/call.ts';
 import { handOver, type CallFound } from '../calls/hand-over.ts';
 import { listCalls } from '../calls/records.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -55,7 +56,12 @@ const callOut = z
 const callWithResult = callOut
   .extend({
     result: z
-      .object({ output: z.unknown(), content: z.array(z.unknown()).optional(), receipt: receiptOut })
+      .object({
+        output: z.unknown(),
+        content: z.array(z.unknown()).optional(),
+        _meta: z.record(z.string(), z.unknown()).optional(),
+        receipt: receiptOut,
+      })
       .nullable()
       .openapi({
         description:
@@ -146,7 +152,7 @@ export function callRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 }
 
 function resultOf({ handedOver }: CallFound): CallWithResultBody['result'] {
-  return handedOver ? { ...handedOver.answer, receipt: readReceipt(handedOver.receipt) } : null;
+  return handedOver ? { ...formatAnswer(handedOver.answer), receipt: readReceipt(handedOver.receipt) } : null;
 }
 
 function organizationSeen(caller: Caller): string | undefined {

@@ -1,5 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { hasWideNumber, parseAsDoubles, parseExact } from '../base/exact-json.ts';
+import { isJsonObject, type JsonObject } from '../base/json.ts';
 import { Problem } from '../base/problem.ts';
 import { LABEL, type CallResult, type PaidCallRequest } from '../calls/call.ts';
 import { handlePaidCall } from '../calls/paid-call.ts';
@@ -44,7 +47,7 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags: ['agents'],
     summary: 'Call an agent and pay if it answers as promised',
     description:
-      'With `stream`, each chunk is `event: chunk` with `{"chunk"}`, then `event: done` with the answer or `event: error` with the problem. A refusal before the first chunk is an ordinary problem with its status.',
+      'With `stream`, each chunk is `event: chunk` with `{"chunk"}` (and `progress` and `total` where an MCP tool says them), then `event: done` with the answer or `event: error` with the problem. A refusal before the first chunk is an ordinary problem with its status.',
     // The scope is the paid call's to check: a refusal of it is recorded like every other.
     ...signedIn(deps),
     request: {
@@ -63,7 +66,7 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     const { 'x-sentinel-session': session, 'x-sentinel-caller': actingFor } = headers;
     const request: PaidCallRequest = {
       agentId: c.req.valid('param').id,
-      input: body.inputs,
+      ...(await readInputs(c, body.inputs)),
       filters: parseFilters(new URL(c.req.url).searchParams).filters,
       wire: 'rest',
       requestId: c.get('requestId'),
@@ -84,6 +87,17 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 
 function runCall(request: PaidCallRequest, caller: Caller, deps: HttpDeps): Promise<CallResult> {
   return handlePaidCall(request, caller, deps.calls);
+}
+
+/** The arguments as parsed and, where they hold numbers that no double does, with these as they were written. */
+async function readInputs(
+  c: Context<HttpEnv>,
+  parsed: unknown,
+): Promise<Pick<PaidCallRequest, 'input' | 'exactInput'>> {
+  const text = await c.req.text();
+  if (!isJsonObject(parsed) || !hasWideNumber(text)) return { input: parsed };
+  const [asDoubles, exact] = [parseAsDoubles(text) as JsonObject, parseExact(text) as JsonObject];
+  return { input: asDoubles['inputs'], exactInput: exact['inputs'] as JsonObject };
 }
 
 /** A header and a member that disagree would be two purchases to one side and one to the other. */

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { openEventStream, type EventStream } from '../base/event-stream.ts';
+import type { ChunkListener } from '../upstream/upstream.ts';
 import type { Answer, TextAnswer } from './exchange.ts';
 import type { RequestId } from './parse-request.ts';
 import { createProgress } from './progress.ts';
@@ -23,7 +24,7 @@ export function answerAsItComes(
   progressToken: RequestId | undefined,
   pulse: Pulse,
   onGone: () => void,
-  run: (onChunk: ((chunk: string) => void) | undefined) => Promise<TextAnswer>,
+  run: (onChunk: ChunkListener | undefined) => Promise<TextAnswer>,
 ): Promise<Answer> {
   return new Promise((resolve) => {
     let stream: EventStream | undefined;

@@ -1,4 +1,4 @@
-import type { Json, JsonObject } from '../base/json.ts';
+import { isJsonObject, type Json, type JsonObject } from '../base/json.ts';
 import { Problem } from '../base/problem.ts';
 import type { PaidCallRequest } from '../calls/call.ts';
 import { handlePaidCall, refusePaidCall } from '../calls/paid-call.ts';
@@ -11,6 +11,7 @@ import { formatCallResult, type ToolResult } from './tool-result.ts';
 export type Purchase = {
   agentId: string;
   input: Json;
+  exactInput: Json | undefined;
   idempotencyKey: Json | undefined;
   maxCredits: Json | undefined;
 };
@@ -26,6 +27,7 @@ export async function callAgent(
   const request: PaidCallRequest = {
     agentId: purchase.agentId,
     input: purchase.input,
+    ...(isJsonObject(purchase.exactInput) ? { exactInput: purchase.exactInput } : {}),
     filters: view.filters,
     wire: 'mcp',
     requestId: call.requestId,
@@ -37,7 +39,7 @@ export async function callAgent(
     terms instanceof Problem
       ? refusePaidCall(request, caller, terms, deps.calls)
       : await handlePaidCall({ ...request, ...terms }, caller, deps.calls);
-  return formatCallResult(result);
+  return formatCallResult(result, call.revision);
 }
 
 function termsOf(purchase: Purchase, call: ToolCall): PurchaseTerms | Problem {

@@ -17,7 +17,13 @@ export async function callTool(call: ToolCall, connection: Connection, deps: Mcp
     // A name that is no tool's goes the same way as a hidden agent's, so that it is answered and recorded alike.
     const agentId = call.name.startsWith(TOOL_PREFIX) ? call.name.slice(TOOL_PREFIX.length) : call.name;
     return await callAgent(
-      { agentId, input: call.input, idempotencyKey: undefined, maxCredits: undefined },
+      {
+        agentId,
+        input: call.input,
+        exactInput: call.exactInput,
+        idempotencyKey: undefined,
+        maxCredits: undefined,
+      },
       call,
       connection,
       deps,

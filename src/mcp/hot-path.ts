@@ -3,7 +3,9 @@ import { isJsonObject, type JsonObject } from '../base/json.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import { callTool } from './call-tool.ts';
 import type { Connection } from './connection.ts';
-import { INVALID_PARAMS, type Message, type RequestId } from './parse-request.ts';
+import { INVALID_PARAMS, isId, writtenParams, type Message, type RequestId } from './parse-request.ts';
+import { LEGACY_VERSIONS, MODERN_VERSION } from './revision.ts';
+import { readResource } from './read-resource.ts';
 import { formatError, formatResult } from './rpc-text.ts';
 import { parseCallParams, type McpDeps, type ToolCall } from './tool-call.ts';
 import type { ToolList } from './tool-list.ts';
@@ -12,26 +14,32 @@ import { formatToolResult } from './tool-result.ts';
 export type Request = Extract<Message, { kind: 'request' }>;
 
 /** What the transport knows about a request beside its body. */
-export type Wire = Pick<ToolCall, 'headers' | 'requestId' | 'signal' | 'onChunk'> & { era: Era };
+export type Wire = Pick<ToolCall, 'headers' | 'requestId' | 'signal' | 'onChunk' | 'revision'> & { era: Era };
 
 /** `modern` is revision 2026-07-28; `legacy` is every one before it. */
 export type Era = 'legacy' | 'modern';
 
-export const MODERN_VERSION = '2026-07-28';
-const LEGACY_VERSIONS = new Set(['2024-10-07', '2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25']);
 const LIST_TTL_MS = 60_000;
 
-/** The two methods hosts call all the time; the SDK serves the rest, at 164 to 400 µs each. */
+const HOT_METHODS = new Set(['tools/call', 'tools/list', 'resources/read']);
+
+/**
+ * The two methods hosts call all the time, and one that asks an agent as well; the SDK serves the rest, at 164 to
+ * 400 µs each.
+ */
 export function isHot(message: Message): message is Request {
-  return message.kind === 'request' && (message.method === 'tools/call' || message.method === 'tools/list');
+  return message.kind === 'request' && HOT_METHODS.has(message.method);
 }
 
-/** Serves `tools/call` and `tools/list` in both eras. */
+/** Serves `tools/call`, `tools/list` and `resources/read` in both eras. */
 export type HotPath = { answer(request: Request, connection: Connection, wire: Wire): Promise<string> };
 
 export function createHotPath(toolList: ToolList, deps: McpDeps): HotPath {
   const serverInfo = `"io.modelcontextprotocol/serverInfo":${JSON.stringify({ name: 'sentinel', title: 'Sentinel', version: deps.version })}`;
   const listTail = `,"ttlMs":${LIST_TTL_MS},"cacheScope":"private","resultType":"complete","_meta":{${serverInfo}}`;
+
+  // Nothing says how long it stays what it is.
+  const readTail = listTail.replace(`:${LIST_TTL_MS},`, ':0,');
 
   async function list(request: Request, connection: Connection, era: Era): Promise<string> {
     const cursor = request.params?.['cursor'];
@@ -56,7 +64,10 @@ export function createHotPath(toolList: ToolList, deps: McpDeps): HotPath {
         }
         return list(request, connection, wire.era);
       }
-      const call = parseCallParams(request.params);
+      if (request.method === 'resources/read') {
+        return readResource(request, connection, wire, readTail, deps);
+      }
+      const call = parseCallParams(request.params, request.exactParams);
       if ('fault' in call) return invalidParams(request.id, call.fault);
       const result = await callTool({ ...call, ...wire }, connection, deps);
       return formatResult(
@@ -96,7 +107,8 @@ export function eraOf(message: Message, headers: ProtocolHeaders): Era | undefin
     headers.version === claim &&
     headers.method === message.method &&
     isEnvelope(meta as JsonObject) &&
-    (message.method !== 'tools/call' || headers.name === message.params?.['name']);
+    (message.method !== 'tools/call' || headers.name === message.params?.['name']) &&
+    (message.method !== 'resources/read' || headers.name === message.params?.['uri']);
   return agree ? 'modern' : undefined;
 }
 
@@ -111,7 +123,7 @@ function isEnvelope(meta: JsonObject): boolean {
 
 /** The token under which a client wants to hear of progress. */
 export function progressTokenOf(message: Message): RequestId | undefined {
-  const meta = message.params?.['_meta'];
+  const meta = writtenParams(message)?.['_meta'];
   const token = isJsonObject(meta) ? meta['progressToken'] : undefined;
-  return typeof token === 'string' || typeof token === 'number' ? token : undefined;
+  return isId(token) ? token : undefined;
 }

@@ -37,5 +37,6 @@ export function createInFlight(): InFlight {
 
 /** `1` and `"1"` are two ids. */
 function nameOf(scope: string, id: RequestId): string {
-  return typeof id === 'number' ? `${scope} ${id}` : `${scope} "${id}`;
+  if (typeof id === 'string') return `${scope} "${id}`;
+  return typeof id === 'number' ? `${scope} ${id}` : `${scope} ${id.rawJSON}`;
 }

@@ -1,8 +1,15 @@
+import { endOfNumber, endOfString, isWide } from '../base/exact-json.ts';
+
 /** What a JSON text is made of, counted without parsing it. */
-export type JsonShape = { depth: number; members: number; commas: number };
+export type JsonShape = {
+  depth: number;
+  members: number;
+  commas: number;
+  /** It holds a number that no double does. */
+  hasWideNumber: boolean;
+};
 
 const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
 
 /**
  * Counts in one pass, skipping strings with `indexOf`: about 1 µs for a small request. Meant to run before
@@ -14,6 +21,7 @@ export function scanJson(text: string): JsonShape {
   let depth = 0;
   let members = 0;
   let commas = 0;
+  let hasWideNumber = false;
   for (let at = 0; at < length; at += 1) {
     switch (text.charCodeAt(at)) {
       case QUOTE:
@@ -34,26 +42,25 @@ export function scanJson(text: string): JsonShape {
       case 0x2c: // ,
         commas += 1;
         break;
+      case 0x30: // 0
+      case 0x31:
+      case 0x32:
+      case 0x33:
+      case 0x34:
+      case 0x35:
+      case 0x36:
+      case 0x37:
+      case 0x38:
+      case 0x39: {
+        const end = endOfNumber(text, at);
+        hasWideNumber ||= isWide(text, at, end);
+        at = end - 1;
+        break;
+      }
       default:
     }
   }
-  return { depth, members, commas };
-}
-
-/** Where the string that begins at `start` ends. A quote after an odd number of backslashes is inside it. */
-function endOfString(text: string, start: number): number {
-  let end = start;
-  do {
-    end = text.indexOf('"', end + 1);
-    if (end === -1) return text.length;
-  } while (isEscaped(text, end));
-  return end;
-}
-
-function isEscaped(text: string, at: number): boolean {
-  let before = at - 1;
-  while (text.charCodeAt(before) === BACKSLASH) before -= 1;
-  return (at - before) % 2 === 0;
+  return { depth, members, commas, hasWideNumber };
 }
 
 /**

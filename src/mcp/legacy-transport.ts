@@ -8,6 +8,8 @@ import { connect, type McpParts } from './parts.ts';
 import { createProgress } from './progress.ts';
 import { readTermHeaders, type TermHeaders } from './purchase-terms.ts';
 import { refuse, refuseMessage } from './refusals.ts';
+import { legacyRevision, OF_THE_OLD_TRANSPORT } from './revision.ts';
+import { standInForId } from './sdk-path.ts';
 import { cancelIfAsked, readMessage } from './streamable-post.ts';
 
 const MAX_RUNNING = 100;
@@ -62,7 +64,11 @@ export async function postToSession(exchange: Exchange, parts: McpParts): Promis
         message,
         connection,
         session,
-        { requestId: exchange.requestId, headers: headersOf(exchange, session) },
+        {
+          requestId: exchange.requestId,
+          headers: headersOf(exchange, session),
+          revision: legacyRevision(exchange.header('mcp-protocol-version'), OF_THE_OLD_TRANSPORT),
+        },
         parts,
       )
     : answerBySdk(message, parts);
@@ -92,7 +98,7 @@ async function answerHot(
   request: ToolsRequest,
   connection: Connection,
   session: LegacySession,
-  wire: Pick<Wire, 'requestId' | 'headers'>,
+  wire: Pick<Wire, 'requestId' | 'headers' | 'revision'>,
   { hotPath, inFlight, pulse }: McpParts,
 ): Promise<string> {
   const abort = new AbortController();
@@ -125,5 +131,6 @@ async function answerHot(
 async function answerBySdk(message: Message, { sdkPath, deps }: McpParts): Promise<string> {
   const headers = { accept: 'application/json, text/event-stream', 'content-type': 'application/json' };
   const request = new Request(deps.publicUrl, { method: 'POST', headers });
-  return (await sdkPath.answerLegacy(request, message)).text();
+  const { body, restore } = standInForId(message);
+  return restore(await (await sdkPath.answerLegacy(request, { body })).text());
 }

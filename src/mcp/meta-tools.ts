@@ -2,6 +2,7 @@ import { unreachable } from '../base/invariant.ts';
 import type { Json, JsonObject } from '../base/json.ts';
 import { formatCredits, parseCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
+import { formatAnswer } from '../calls/call.ts';
 import { handOver } from '../calls/hand-over.ts';
 import { matchesFilters, type Agent, type AgentFilters, type Category } from '../catalog/agent.ts';
 import { formatAgentDetail, formatAgentSummary, formatPrice, formatPriceLine } from '../catalog/describe.ts';
@@ -42,6 +43,7 @@ export async function callMetaTool(
         {
           agentId: textOf(input, 'agent_id'),
           input: input['arguments'] ?? null,
+          exactInput: call.exactInput?.['arguments'],
           idempotencyKey: input['idempotency_key'],
           maxCredits: input['max_credits'],
         },
@@ -153,7 +155,7 @@ async function lookUpCall(callId: string, caller: Caller, deps: McpDeps): Promis
   if (!handedOver) return call;
   return {
     ...call,
-    answer: handedOver.answer as unknown as JsonObject,
+    answer: formatAnswer(handedOver.answer) as JsonObject,
     receipt: readReceipt(handedOver.receipt) as unknown as JsonObject,
   };
 }

@@ -1,13 +1,21 @@
 import { isUtf8 } from 'node:buffer';
-import { isJsonObject, type JsonObject } from '../base/json.ts';
+import { isRawNumber, parseAsDoubles, parseExact, type RawNumber } from '../base/exact-json.ts';
+import { isJsonObject, type Json, type JsonObject } from '../base/json.ts';
 import { countMembers, scanJson } from './json-scan.ts';
 
-export type RequestId = string | number;
+/** A whole number that no double holds is kept as it was written, so that its answer is known again. */
+export type RequestId = string | number | RawNumber;
 
-/** One JSON-RPC message of a client. `body` is the whole of it, as parsed. */
-export type Message =
-  | { kind: 'request'; id: RequestId; method: string; params: JsonObject | undefined; body: JsonObject }
-  | { kind: 'notification'; method: string; params: JsonObject | undefined; body: JsonObject };
+/**
+ * One JSON-RPC message of a client. `body` is the whole of it, as parsed; `exactParams` are its parameters with the
+ * numbers that no double holds as they were written, where there are any.
+ */
+export type Message = {
+  method: string;
+  params: JsonObject | undefined;
+  exactParams?: JsonObject | undefined;
+  body: JsonObject;
+} & ({ kind: 'request'; id: RequestId } | { kind: 'notification' });
 
 /** A body that is no message we take: what is wrong with it, in JSON-RPC's words. */
 export type MessageFault = { kind: 'fault'; code: number; message: string; id: RequestId | null };
@@ -35,8 +43,10 @@ export function parseMessage(bytes: Uint8Array): Message | MessageFault {
   if (shape.commas > MAX_COMMAS)
     return invalidRequest(`the body has more than ${MAX_COMMAS} members and elements`);
   let body: unknown;
+  let exact: Json | undefined;
   try {
-    body = JSON.parse(text);
+    body = shape.hasWideNumber ? parseAsDoubles(text) : JSON.parse(text);
+    if (shape.hasWideNumber) exact = parseExact(text);
   } catch {
     return parseError('the body is not valid JSON');
   }
@@ -46,7 +56,8 @@ export function parseMessage(bytes: Uint8Array): Message | MessageFault {
     );
   }
   if (!isJsonObject(body)) return invalidRequest('a message is a JSON object');
-  const id = readId(body);
+  const written = isJsonObject(exact) ? exact : body;
+  const id = readId(written);
   if (id.kind === 'fault') return id;
   const { value } = id;
   if (countMembers(body) !== shape.members)
@@ -60,17 +71,37 @@ export function parseMessage(bytes: Uint8Array): Message | MessageFault {
     return invalidRequest('"method" must be a text that is not empty', value);
   if (params !== undefined && !isJsonObject(params))
     return invalidRequest('"params" must be a JSON object', value);
-  return value === null
-    ? { kind: 'notification', method, params, body }
-    : { kind: 'request', id: value, method, params, body };
+  const message = {
+    method,
+    params,
+    body,
+    ...(written === body ? {} : { exactParams: written['params'] as JsonObject | undefined }),
+  };
+  return value === null ? { kind: 'notification', ...message } : { kind: 'request', id: value, ...message };
+}
+
+/** The parameters with every number as it was written. */
+export function writtenParams({ exactParams, params }: Message): JsonObject | undefined {
+  return exactParams ?? params;
+}
+
+/** An id or a token: a text, or a whole number. */
+export function isId(value: Json | undefined): value is string | number {
+  return typeof value === 'string' || typeof value === 'number' || (isRawNumber(value) && isWhole(value));
 }
 
 function readId(body: JsonObject): { kind: 'id'; value: RequestId | null } | MessageFault {
   if (!Object.hasOwn(body, 'id')) return { kind: 'id', value: null };
   const { id } = body;
   if (typeof id === 'string' && id.length <= MAX_ID_LENGTH) return { kind: 'id', value: id };
-  if (typeof id === 'number' && Number.isSafeInteger(id)) return { kind: 'id', value: id };
+  // From 1e21 on the digits would not come back as they were sent.
+  if (typeof id === 'number' && Number.isInteger(id) && Math.abs(id) < 1e21) return { kind: 'id', value: id };
+  if (isRawNumber(id) && isWhole(id) && id.rawJSON.length <= MAX_ID_LENGTH) return { kind: 'id', value: id };
   return invalidRequest(`"id" must be a text of at most ${MAX_ID_LENGTH} characters or a whole number`);
+}
+
+function isWhole({ rawJSON }: RawNumber): boolean {
+  return /^-?\d+$/.test(rawJSON);
 }
 
 function unknownMember(name: string): string {

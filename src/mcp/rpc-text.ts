@@ -18,12 +18,21 @@ export function formatError(
   });
 }
 
-export function formatProgress(progressToken: RequestId, progress: number, message: string): string {
-  return `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":${formatId(progressToken)},"progress":${progress},"message":${JSON.stringify(message)}}}`;
+export function formatProgress(
+  progressToken: RequestId,
+  progress: number,
+  { message, total }: { message?: string | undefined; total?: number | undefined },
+): string {
+  const members = [
+    `"progressToken":${formatId(progressToken)},"progress":${progress}`,
+    ...(total === undefined ? [] : [`"total":${total}`]),
+    ...(message === undefined ? [] : [`"message":${JSON.stringify(message)}`]),
+  ];
+  return `{"jsonrpc":"2.0","method":"notifications/progress","params":{${members.join(',')}}}`;
 }
 
 export const TOOLS_CHANGED = '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}';
 
 function formatId(id: RequestId): string {
-  return typeof id === 'number' ? String(id) : JSON.stringify(id);
+  return JSON.stringify(id);
 }

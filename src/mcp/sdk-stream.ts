@@ -8,9 +8,13 @@ export function eventsOf({ headers, body }: Response): ReadableStream<Uint8Array
 
 /**
  * Events of the SDK through a stream of ours, which minds readers that do not read: the SDK's own keeps whatever
- * it is given. `onOver` hears that it has ended, on either side.
+ * it is given. `restore` is given each piece, of whole events. `onOver` hears that it has ended, on either side.
  */
-export function relayEvents(events: ReadableStream<Uint8Array>, onOver: () => void): EventStream {
+export function relayEvents(
+  events: ReadableStream<Uint8Array>,
+  restore: (text: string) => string,
+  onOver: () => void,
+): EventStream {
   const reader = events.getReader();
   const decoder = new TextDecoder();
   // A reader that is cancelled reads to its end at once.
@@ -18,7 +22,7 @@ export function relayEvents(events: ReadableStream<Uint8Array>, onOver: () => vo
 
   async function relay(): Promise<void> {
     for (let read = await reader.read(); !read.done; read = await reader.read()) {
-      stream.pass(decoder.decode(read.value, { stream: true }));
+      stream.pass(restore(decoder.decode(read.value, { stream: true })));
     }
   }
 

@@ -10,18 +10,13 @@ import {
   type TextAnswer,
 } from './exchange.ts';
 import { answerThrown } from './failures.ts';
-import {
-  eraOf,
-  isHot,
-  MODERN_VERSION,
-  progressTokenOf,
-  type Era,
-  type Request as ToolsRequest,
-} from './hot-path.ts';
-import { parseMessage, type Message, type MessageFault } from './parse-request.ts';
+import { eraOf, isHot, progressTokenOf, type Era, type Request as ToolsRequest } from './hot-path.ts';
+import { isId, parseMessage, writtenParams, type Message, type MessageFault } from './parse-request.ts';
 import { connect, type McpParts } from './parts.ts';
 import { readTermHeaders } from './purchase-terms.ts';
 import { refuse, refuseMessage } from './refusals.ts';
+import { BEFORE_THE_HEADER, legacyRevision, MODERN_VERSION } from './revision.ts';
+import { standInForId } from './sdk-path.ts';
 import { eventsOf, relayEvents } from './sdk-stream.ts';
 
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
@@ -64,8 +59,8 @@ export async function readMessage(exchange: Exchange): Promise<Message | Message
 /** A legacy client takes a request back in a request of its own. */
 export function cancelIfAsked(message: Message, scope: string, { inFlight }: McpParts): void {
   if (message.method !== 'notifications/cancelled') return;
-  const id = message.params?.['requestId'];
-  if (typeof id === 'string' || typeof id === 'number') inFlight.cancel(scope, id);
+  const id = writtenParams(message)?.['requestId'];
+  if (isId(id)) inFlight.cancel(scope, id);
 }
 
 async function answerHot(
@@ -79,6 +74,10 @@ async function answerHot(
   const { hotPath, inFlight, pulse } = parts;
   const wire = {
     era,
+    revision:
+      era === 'modern'
+        ? MODERN_VERSION
+        : legacyRevision(exchange.header('mcp-protocol-version'), BEFORE_THE_HEADER),
     requestId: exchange.requestId,
     headers: readTermHeaders(exchange.header),
     onChunk: undefined,
@@ -120,18 +119,20 @@ async function answerBySdk(
   const abort = new AbortController();
   exchange.onGone(() => abort.abort());
   const request = requestForSdk(exchange, abort.signal, parts);
-  if (!saysModern(message, version)) return inForm(form, await sdkPath.answerLegacy(request, message));
+  const { body, restore } = standInForId(message);
+  if (!saysModern(message, version))
+    return inForm(form, restore, await sdkPath.answerLegacy(request, { body }));
 
   const isListening = message.method === 'subscriptions/listen';
   const release = isListening ? changes.admit(connection.caller.keyId) : undefined;
   if (isListening && release === undefined)
     return refuse(429, 'Too Many Requests: this key has too many streams open. Close some.');
   const wire = { requestId: exchange.requestId, headers: readTermHeaders(exchange.header) };
-  const response = await sdkPath.answer(request, message, connection, wire);
+  const response = await sdkPath.answer(request, { ...message, body }, connection, wire);
   const events = eventsOf(response);
-  if (events) return { kind: 'events', stream: relayEvents(events, () => release?.()) };
+  if (events) return { kind: 'events', stream: relayEvents(events, restore, () => release?.()) };
   release?.();
-  return inForm(form, response);
+  return inForm(form, restore, response);
 }
 
 function requestForSdk(exchange: Exchange, signal: AbortSignal, { deps }: McpParts): Request {
@@ -142,8 +143,12 @@ function requestForSdk(exchange: Exchange, signal: AbortSignal, { deps }: McpPar
 }
 
 /** What the SDK answers at once, with its own headers; JSON as an event where the client reads nothing else. */
-async function inForm(form: AnswerForm, response: Response): Promise<Answer> {
-  const text = await response.text();
+async function inForm(
+  form: AnswerForm,
+  restore: (text: string) => string,
+  response: Response,
+): Promise<Answer> {
+  const text = restore(await response.text());
   const isJson = response.headers.get('content-type')?.startsWith(JSON_HEADERS['content-type']) === true;
   if (form.json || !isJson) return answerText(text, response.status, Object.fromEntries(response.headers));
   return answerText(`event: message\ndata: ${text}\n\n`, response.status, ONE_EVENT_HEADERS);

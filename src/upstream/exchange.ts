@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { ADDRESS_REFUSED } from './address-guard.ts';
 import type { Target } from './pools.ts';
-import type { SignedPost } from './signed-post.ts';
+import type { SignedDelete, SignedPost } from './signed-post.ts';
 
 /** What one request to an agent hears, in this order: `head`, `data`*, then `end` or `failed`. */
 export type ExchangeListener = {
@@ -25,10 +25,10 @@ export type Exchange = {
   drain(): void;
 };
 
-/** Sends the POST as soon as its headers are made. Follows no redirects. */
+/** Sends the request as soon as its headers are made. Follows no redirects. */
 export function startExchange(
   target: Target,
-  { headers, body }: SignedPost,
+  { method = 'POST', headers, body }: SignedPost | SignedDelete,
   listener: ExchangeListener,
 ): Exchange {
   let controller: Dispatcher.DispatchController | undefined;
@@ -90,7 +90,7 @@ export function startExchange(
     (signed) => {
       if (state === 'over') return;
       tell(() => {
-        target.pool.dispatch({ path: target.path, method: 'POST', headers: signed, body }, handler);
+        target.pool.dispatch({ path: target.path, method, headers: signed, body }, handler);
       });
     },
     (error: unknown) => {

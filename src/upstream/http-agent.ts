@@ -1,7 +1,8 @@
 import type { EventSourceMessage } from 'eventsource-parser';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isJsonObject } from '../base/json.ts';
-import { parseAnswerJson, parseJsonText } from './answer-json.ts';
+import type { Json } from '../base/json.ts';
+import { HALF_CHARACTER, parseAnswerJson, parseJsonText } from './answer-json.ts';
 import { readAnswer } from './answer.ts';
 import type { Attempt } from './attempt.ts';
 import type { Target } from './pools.ts';
@@ -44,10 +45,18 @@ function outcomeOfBody(body: Buffer, status: number, headers: IncomingHttpHeader
   if (status !== 200 && status !== 201) return invalid(`it answered ${status} instead of 200`);
   const parsed = parseAnswerJson(body);
   if (parsed.kind === 'bad') return invalid(parsed.detail);
+  if (!parsed.isWellFormed) return invalid(HALF_CHARACTER);
+  const answer = answerOf(parsed.value, parsed.exact);
   const reported = headers['x-sentinel-usage'];
-  if (reported === undefined) return { kind: 'answer', output: parsed.value };
+  if (reported === undefined) return answer;
   const usage = parseUsage(reported);
-  return usage ? { kind: 'answer', output: parsed.value, usage } : invalid(USAGE_INVALID);
+  return usage ? { ...answer, usage } : invalid(USAGE_INVALID);
+}
+
+function answerOf(value: Json, exact: Json): Extract<UpstreamOutcome, { kind: 'answer' }> {
+  return value === exact
+    ? { kind: 'answer', output: exact }
+    : { kind: 'answer', output: exact, outputAsDoubles: value };
 }
 
 function chunkText(data: string): string {
@@ -70,12 +79,13 @@ function outcomeOfDone(event: EventSourceMessage): UpstreamOutcome {
   if (parsed.kind === 'bad') return invalid('the done frame is not JSON');
   const frame = parsed.value;
   if (!isJsonObject(frame) || frame['output'] === undefined) return invalid('the done frame has no output');
-  if (frame['usage'] === undefined || frame['usage'] === null)
-    return { kind: 'answer', output: frame['output'] };
+  if (!parsed.isWellFormed) return invalid(HALF_CHARACTER);
+  const answer = answerOf(frame['output'], (parsed.exact as typeof frame)['output']!);
+  if (frame['usage'] === undefined || frame['usage'] === null) return answer;
   const usage = isJsonObject(frame['usage'])
     ? parseUsage(frame['usage']['quantity'], frame['usage']['unit'])
     : undefined;
-  return usage ? { kind: 'answer', output: frame['output'], usage } : invalid(USAGE_INVALID);
+  return usage ? { ...answer, usage } : invalid(USAGE_INVALID);
 }
 
 function outcomeOfErrorFrame(event: EventSourceMessage): UpstreamOutcome {

@@ -2,50 +2,66 @@ import { LRUCache } from 'lru-cache';
 import { isJsonObject } from '../base/json.ts';
 import type { Json, JsonObject } from '../base/json.ts';
 import type { Attempt } from './attempt.ts';
-import { openLink } from './mcp-link.ts';
+import { closeLink, openLink } from './mcp-link.ts';
 import type { LinkResult } from './mcp-link.ts';
+import { createMcpSessions } from './mcp-sessions.ts';
+import type { SessionLimits, SessionLink } from './mcp-sessions.ts';
 import { STATELESS_META, UNSUPPORTED_VERSION, postMessage, signMessage } from './mcp-wire.ts';
-import type { Link } from './mcp-wire.ts';
+import type { Link, Written } from './mcp-wire.ts';
 import type { Target } from './pools.ts';
 import { publicWords } from './public-words.ts';
 import type { CallIdentity, RequestSigner } from './signature.ts';
 import type { SignedPost } from './signed-post.ts';
-import { outcomeOfToolResult } from './tool-result.ts';
-import type { UpstreamRequest } from './upstream.ts';
+import { outcomeOfResource, outcomeOfToolResult } from './tool-result.ts';
+import type { ToolProgress, UpstreamRequest } from './upstream.ts';
 
 export type McpAgents = {
   /** The `tools/call`, if the link to the server is open; what it says depends on it. */
   prepare(url: string, request: UpstreamRequest): PreparedToolCall | undefined;
   /** Ends the attempt with what the tool answered. Rejects for our own bugs only. */
   ask(attempt: Attempt, target: Target, prepared: PreparedToolCall | undefined): Promise<void>;
-  /** The link that calls to the server will use. */
+  /** A link to the server for what is no call: it is a session of nobody's. */
   open(target: Target, identity: CallIdentity): Promise<LinkResult>;
+  /** Ends every session at its server. */
+  close(): Promise<void>;
 };
 
 export type PreparedToolCall = { id: number; link: Link; post: SignedPost };
 
 /**
  * Protocol `mcp`: one tool of another MCP server over Streamable HTTP. A client of our own, because the official one
- * costs about 300 µs of CPU a call and this one about 50 µs. All calls to an endpoint share one link to it (the
- * session, or the knowledge that there is none), each with an id of ours, never the buyer's.
+ * costs about 300 µs of CPU a call and this one about 50 µs. The calls of one organization to an endpoint share one
+ * session there; the knowledge that a server has none is shared by all. Each call has an id of ours, never the buyer's.
  */
-export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
+export function createMcpAgents(
+  signer: RequestSigner | undefined,
+  limits: SessionLimits,
+  findTarget: (url: string) => Target | undefined,
+): McpAgents {
   // By URL and not by target: a link outlives the connections, or every quiet minute would leave one more session
   // behind at the server.
-  const links = new LRUCache<string, Link>({ max: 10_000 });
+  const sessions = createMcpSessions(limits, async ({ href, link, identity }) => {
+    const target = findTarget(href);
+    if (target) await closeLink(target, link, identity, signer);
+  });
+  const sessionlessLinks = new LRUCache<string, Link>({ max: 10_000 });
   const opening = new Map<string, Promise<LinkResult>>();
   let lastId = 0;
 
   function prepare(url: string, request: UpstreamRequest): PreparedToolCall | undefined {
-    const link = links.get(url);
+    const link = knownLink(url, request);
     return link && writeToolCall(url, link, request);
+  }
+
+  function knownLink(url: string, request: UpstreamRequest): Link | undefined {
+    return sessionlessLinks.get(url) ?? sessions.find(sessionOwner(url, request), url);
   }
 
   function writeToolCall(url: string, link: Link, request: UpstreamRequest): PreparedToolCall {
     const id = ++lastId;
-    const toolName = request.endpoint.tool ?? '';
-    const message = toolCall(id, toolName, request, link);
-    return { id, link, post: signMessage(url, message, request, signer, { link, toolName }) };
+    const name = request.resourceUri ?? request.endpoint.tool ?? '';
+    const message = request.resourceUri === undefined ? toolCall(id, request, link) : reading(id, name, link);
+    return { id, link, post: signMessage(url, message, request, signer, { link, name }) };
   }
 
   async function ask(
@@ -54,7 +70,7 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
     prepared: PreparedToolCall | undefined,
   ): Promise<void> {
     for (let canRetry = true; ; canRetry = false) {
-      const known = links.get(target.href);
+      const known = knownLink(target.href, attempt.request);
       const found: LinkResult = known
         ? { kind: 'link', link: known }
         : await findLink(target, attempt.request);
@@ -63,25 +79,39 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
       // Written for a link that was lost meanwhile it would not be understood.
       const call =
         prepared?.link === found.link ? prepared : writeToolCall(target.href, found.link, attempt.request);
+      const letGo = sessions.use(found.link);
       const answer = await callTool(attempt, target, call, canRetry);
+      letGo();
       if (answer === 'ended') return;
       // The server has forgotten the session, so nothing was executed and saying it again is safe. Another call
       // may have opened the next link already.
-      if (links.get(target.href) === found.link) links.delete(target.href);
+      sessions.forget(found.link);
+      if (sessionlessLinks.get(target.href) === found.link) sessionlessLinks.delete(target.href);
     }
   }
 
-  async function findLink(target: Target, identity: CallIdentity): Promise<LinkResult> {
-    let pending = opening.get(target.href);
+  async function findLink(target: Target, request: UpstreamRequest): Promise<LinkResult> {
+    return openOnce(sessionOwner(target.href, request), target, request);
+  }
+
+  async function openOnce(owner: string, target: Target, identity: CallIdentity): Promise<LinkResult> {
+    const key = `${owner} ${target.href}`;
+    let pending = opening.get(key);
     if (!pending) {
-      pending = openLink(target, identity, signer);
-      opening.set(target.href, pending);
-      const forget = () => void opening.delete(target.href);
+      pending = openLink(target, identity, signer).then((result) => {
+        if (result.kind === 'link') keepLink(owner, target.href, result.link, identity);
+        return result;
+      });
+      opening.set(key, pending);
+      const forget = () => void opening.delete(key);
       pending.then(forget, forget);
     }
-    const result = await pending;
-    if (result.kind === 'link' && !links.has(target.href)) links.set(target.href, result.link);
-    return result;
+    return pending;
+  }
+
+  function keepLink(owner: string, href: string, link: Link, { callId, requestId }: CallIdentity): void {
+    if (hasSession(link)) sessions.keep(owner, href, link, { callId, requestId });
+    else sessionlessLinks.set(href, link);
   }
 
   function callTool(
@@ -98,18 +128,25 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
         attempt.end(outcome);
         resolve('ended');
       };
-      const hear = (message: JsonObject) => {
+      const hear = (message: JsonObject, { exact, isWellFormed }: Written) => {
         if (attempt.isOver()) return;
         if (typeof message['method'] === 'string') {
           if (message['id'] !== undefined) {
             if (repliesLeft-- > 0) answerServer(target, link, request, message);
           } else if (message['method'] === 'notifications/progress') {
             const chunk = chunkOfProgress(message['params'], id);
-            if (chunk !== undefined) request.onChunk?.(chunk);
+            if (chunk) request.onChunk?.(chunk.text, chunk.progress);
           }
         } else if (message['id'] === id) {
-          if (isJsonObject(message['result'])) end(outcomeOfToolResult(message['result']));
-          else end(outcomeOfError(message['error']));
+          if (isJsonObject(message['result'])) {
+            const { isOutputPromised } = request;
+            const written = exact['result'] as JsonObject;
+            end(
+              request.resourceUri === undefined
+                ? outcomeOfToolResult(message['result'], written, { isWellFormed, isOutputPromised })
+                : outcomeOfResource(message['result'], written),
+            );
+          } else end(outcomeOfError(message['error']));
         }
       };
       const exchange = postMessage(target, post, request.maxBytes, {
@@ -173,21 +210,38 @@ export function createMcpAgents(signer: RequestSigner | undefined): McpAgents {
   }
 
   function open(target: Target, identity: CallIdentity): Promise<LinkResult> {
-    const link = links.get(target.href);
-    return link ? Promise.resolve({ kind: 'link', link }) : findLink(target, identity);
+    const link = sessionlessLinks.get(target.href);
+    return link ? Promise.resolve({ kind: 'link', link }) : openOnce(NOBODY, target, identity);
   }
 
-  return { prepare, ask, open };
+  return { prepare, ask, open, close: () => sessions.close() };
 }
 
-function toolCall(id: number, name: string, request: UpstreamRequest, link: Link): JsonObject {
+/** Owns the session in which an endpoint is tried. */
+const NOBODY = 'nobody';
+
+/** Whose session a call runs in. A server that keeps nothing of its callers has one for all. */
+function sessionOwner(url: string, { endpoint, organizationId }: UpstreamRequest): string {
+  return endpoint.session === 'shared' ? `shared ${url}` : organizationId;
+}
+
+function hasSession(link: Link): link is SessionLink {
+  return link.era === 'session' && link.sessionId !== undefined;
+}
+
+function toolCall(id: number, request: UpstreamRequest, link: Link): JsonObject {
   const meta: JsonObject = {
     ...(link.era === 'stateless' ? STATELESS_META : {}),
     ...(request.onChunk ? { progressToken: id } : {}),
   };
-  const params: JsonObject = { name, arguments: request.input };
+  const params: JsonObject = { name: request.endpoint.tool ?? '', arguments: request.input };
   if (link.era === 'stateless' || request.onChunk) params['_meta'] = meta;
   return { jsonrpc: '2.0', id, method: 'tools/call', params };
+}
+
+function reading(id: number, uri: string, link: Link): JsonObject {
+  const meta: JsonObject = link.era === 'stateless' ? { _meta: STATELESS_META } : {};
+  return { jsonrpc: '2.0', id, method: 'resources/read', params: { uri, ...meta } };
 }
 
 function cancellation(requestId: number): JsonObject {
@@ -214,12 +268,18 @@ function isStale(link: Link, status: number, said: JsonObject | undefined): bool
 const SESSION_WORDS =
   /mcp-session-id|valid session|unknown session|session (id|not found|expired)|not initialized/i;
 
-function chunkOfProgress(params: Json | undefined, token: number): string | undefined {
+function chunkOfProgress(
+  params: Json | undefined,
+  token: number,
+): { text: string; progress?: ToolProgress } | undefined {
   if (!isJsonObject(params) || params['progressToken'] !== token) return undefined;
   const { message, progress, total } = params;
-  if (typeof message === 'string' && message !== '') return message;
-  if (typeof progress !== 'number') return undefined;
-  return typeof total === 'number' ? `${progress}/${total}` : String(progress);
+  const hasMessage = typeof message === 'string' && message !== '';
+  if (typeof progress !== 'number') return hasMessage ? { text: message } : undefined;
+  if (typeof total !== 'number') {
+    return { text: hasMessage ? message : String(progress), progress: { progress, hasMessage } };
+  }
+  return { text: hasMessage ? message : `${progress}/${total}`, progress: { progress, total, hasMessage } };
 }
 
 /** JSON-RPC 2.0 section 5.1. */

@@ -1,5 +1,6 @@
 import { isJsonObject } from '../base/json.ts';
 import type { JsonObject } from '../base/json.ts';
+import { startExchange } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
 import {
   CLIENT_INFO,
@@ -7,6 +8,7 @@ import {
   STATELESS_VERSION,
   UNSUPPORTED_VERSION,
   postMessage,
+  signGoodbye,
   signMessage,
 } from './mcp-wire.ts';
 import type { Link } from './mcp-wire.ts';
@@ -67,10 +69,33 @@ export async function openLink(
   return { kind: 'link', link };
 }
 
+/** Tells the server that its session is over. Resolves when it has answered, or not within a second. */
+export async function closeLink(
+  target: Target,
+  link: Link,
+  identity: CallIdentity,
+  signer: RequestSigner | undefined,
+): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const exchange = startExchange(target, signGoodbye(target.href, link, identity, signer), {
+    // Servers that do not let clients end sessions answer 405. Whatever is said, the session is not used again.
+    head: () => {},
+    data: () => {},
+    end: resolve,
+    failed: () => resolve(),
+    crashed: () => resolve(),
+  });
+  const timer = setTimeout(resolve, GOODBYE_MS);
+  await promise;
+  clearTimeout(timer);
+  exchange.abort();
+}
+
 const SESSION_VERSIONS = new Set(['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05', '2024-10-07']);
 /** How servers of the stateless era refuse `initialize`: wrong version, wrong headers, no such method, bad request. */
 const REFUSES_ERA = new Set([UNSUPPORTED_VERSION, -32020, -32601, -32600, -32602]);
 const HANDSHAKE_MS = 15_000;
+const GOODBYE_MS = 1_000;
 const HANDSHAKE_BYTES = 1_024 * 1_024;
 
 async function openStatelessLink(

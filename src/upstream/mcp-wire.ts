@@ -1,13 +1,14 @@
 import { isJsonObject } from '../base/json.ts';
-import type { JsonObject } from '../base/json.ts';
+import type { Json, JsonObject } from '../base/json.ts';
 import { parseAnswerJson, parseJsonText } from './answer-json.ts';
+import type { AnswerJson } from './answer-json.ts';
 import { readAnswer } from './answer.ts';
 import type { Exchange } from './exchange.ts';
 import type { Target } from './pools.ts';
 import { outcomeOfRefusal } from './public-words.ts';
 import type { CallIdentity, RequestSigner } from './signature.ts';
-import { signPost } from './signed-post.ts';
-import type { SignedPost } from './signed-post.ts';
+import { signDelete, signPost } from './signed-post.ts';
+import type { SignedDelete, SignedPost } from './signed-post.ts';
 import type { UpstreamOutcome } from './upstream.ts';
 
 /** How an MCP server wants to be spoken to: what the handshake learnt. */
@@ -17,10 +18,12 @@ export type Link =
   /** 2026-07-28: every request stands alone. */
   | { era: 'stateless' };
 
+export type Written = { exact: JsonObject; isWellFormed: boolean };
+
 /** What a server says to one POST. */
 export type MessageListener = {
-  /** Each JSON-RPC message, in order. */
-  message(message: JsonObject): void;
+  /** Each JSON-RPC message, in order; `written` has its numbers as they were written. */
+  message(message: JsonObject, written: Written): void;
   /** All was said. `wasStream`: it was a stream, which may have broken off. */
   ended(wasStream: boolean): void;
   /** Not 2xx. `message` is the JSON-RPC error in the body, if there is one. */
@@ -43,15 +46,25 @@ export const STATELESS_META = {
   'io.modelcontextprotocol/clientCapabilities': {},
 };
 
-/** Writes and signs one JSON-RPC message to the server at that URL. */
+/** Writes and signs one JSON-RPC message to the server at that URL. `name` is the tool's or resource's it is about. */
 export function signMessage(
   url: string,
   message: JsonObject,
   identity: CallIdentity,
   signer: RequestSigner | undefined,
-  to: { link?: Link; toolName?: string },
+  to: { link?: Link; name?: string },
 ): SignedPost {
-  return signPost(url, message, identity, signer, linkHeaders(to.link, message, to.toolName));
+  return signPost(url, message, identity, signer, linkHeaders(to.link, message, to.name));
+}
+
+/** Writes and signs the goodbye to a session. */
+export function signGoodbye(
+  url: string,
+  link: Link,
+  identity: CallIdentity,
+  signer: RequestSigner | undefined,
+): SignedDelete {
+  return signDelete(url, identity, signer, linkHeaders(link, {}, undefined));
 }
 
 /** Sends one JSON-RPC message and tells what comes back. */
@@ -61,11 +74,11 @@ export function postMessage(
   maxBytes: number,
   listener: MessageListener,
 ): Exchange {
-  const tell = (value: unknown) => {
-    if (isJsonObject(value)) listener.message(value);
+  const tell = ({ value, exact, isWellFormed }: AnswerJson) => {
+    if (isJsonObject(value)) listener.message(value, { exact: exact as JsonObject, isWellFormed });
     // Batches existed in 2025-03-26 only.
     else if (Array.isArray(value))
-      value.filter((item) => isJsonObject(item)).forEach((item) => listener.message(item));
+      value.forEach((item, at) => tell({ value: item, exact: (exact as Json[])[at]!, isWellFormed }));
   };
 
   return readAnswer(target, post, maxBytes, {
@@ -78,7 +91,7 @@ export function postMessage(
         const parsed = parseAnswerJson(bytes);
         if (parsed.kind === 'bad')
           return listener.failed({ kind: 'output_invalid', detail: parsed.detail }, '');
-        tell(parsed.value);
+        tell(parsed);
       }
       listener.ended(false);
     },
@@ -88,7 +101,7 @@ export function postMessage(
       const parsed = parseJsonText(event.data);
       if (parsed.kind === 'bad')
         return listener.failed({ kind: 'output_invalid', detail: parsed.detail }, '');
-      tell(parsed.value);
+      tell(parsed);
     },
     framesEnded: () => listener.ended(true),
     refused(bytes, status) {
@@ -108,7 +121,7 @@ export function postMessage(
 function linkHeaders(
   link: Link | undefined,
   message: JsonObject,
-  toolName: string | undefined,
+  name: string | undefined,
 ): Record<string, string> {
   if (!link) return {};
   if (link.era === 'session') {
@@ -117,11 +130,11 @@ function linkHeaders(
   }
   const headers: Record<string, string> = { 'mcp-protocol-version': STATELESS_VERSION };
   if (typeof message['method'] === 'string') headers['mcp-method'] = message['method'];
-  if (toolName !== undefined) headers['mcp-name'] = headerValue(toolName);
+  if (name !== undefined) headers['mcp-name'] = headerValue(name);
   return headers;
 }
 
-/** A tool name comes from a manifest: what a header cannot carry travels as base64, as the revision asks. */
+/** A tool's name comes from a manifest, a resource's from a server: what a header cannot carry travels as base64, as the revision asks. */
 export function headerValue(text: string): string {
   const isPlain = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(text) && !text.startsWith('=?base64?');
   return isPlain ? text : `=?base64?${Buffer.from(text).toString('base64')}?=`;

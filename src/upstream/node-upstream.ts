@@ -4,6 +4,7 @@ import type { Resolve } from './address-guard.ts';
 import { openAttempt, type Attempt } from './attempt.ts';
 import { askHttpAgent } from './http-agent.ts';
 import { createMcpAgents } from './mcp-agent.ts';
+import { SESSION_LIMITS, type SessionLimits } from './mcp-sessions.ts';
 import { createPools, type Target } from './pools.ts';
 import type { CallIdentity, RequestSigner } from './signature.ts';
 import { signPost } from './signed-post.ts';
@@ -21,6 +22,8 @@ export type UpstreamOptions = {
   connectTimeoutMs?: number;
   /** How names become addresses; the system's resolver when absent. */
   resolve?: Resolve;
+  /** How long and how many sessions at MCP servers are kept; `SESSION_LIMITS` where absent. */
+  sessionLimits?: Partial<SessionLimits>;
 };
 
 /** Sends a call that is written and signed to the target; the attempt hears how it ended. */
@@ -36,7 +39,15 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     connectTimeoutMs: options.connectTimeoutMs ?? 5_000,
     sweepEveryMs: 60_000,
   });
-  const mcpAgents = createMcpAgents(signer);
+  const mcpAgents = createMcpAgents(
+    signer,
+    { ...SESSION_LIMITS, ...options.sessionLimits },
+    // Asked again, since a session outlives its connections, and the permission to call there.
+    (url) => {
+      const found = pools.find(url);
+      return found.kind === 'ok' ? found.target : undefined;
+    },
+  );
   let isClosed = false;
 
   function prepare(request: UpstreamRequest): PreparedCall {
@@ -94,6 +105,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
 
   async function close(): Promise<void> {
     isClosed = true;
+    await mcpAgents.close();
     await pools.close();
   }
 

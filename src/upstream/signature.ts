@@ -8,11 +8,12 @@ import type { Sign } from '../base/signer.ts';
 /** The call a request belongs to. Both ids are ours. */
 export type CallIdentity = { callId: string; requestId: string };
 
-/** Signs a JSON POST: answers the headers that carry the signature. */
+/** Signs a JSON POST, or a DELETE without a body: answers the headers that carry the signature. */
 export type RequestSigner = (
   url: string,
   body: Buffer,
   identity: CallIdentity,
+  method?: 'POST' | 'DELETE',
 ) => Promise<Record<string, string>>;
 
 /**
@@ -25,10 +26,10 @@ export function createRequestSigner(options: { keyId: string; sign: Sign; clock?
   invariant(/^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/.test(keyId), 'a key id is plain ASCII without quotes');
   const paramsEnd = `;keyid="${keyId}";alg="ed25519"`;
 
-  return async (url, body, identity) => {
+  return async (url, body, identity, method = 'POST') => {
     const digest = contentDigest(body);
     const params = `${COVERED};created=${Math.floor(clock.now() / 1_000)}${paramsEnd}`;
-    const base = signatureBase('POST', url, digest, JSON_TYPE, identity, params);
+    const base = signatureBase(method, url, digest, JSON_TYPE, identity, params);
     const signature = (await sign(base)).toString('base64');
     return {
       'content-digest': digest,
@@ -44,12 +45,13 @@ export async function identify(
   url: string,
   body: Buffer,
   identity: CallIdentity,
+  method: 'POST' | 'DELETE' = 'POST',
 ): Promise<Record<string, string>> {
   const { callId, requestId } = identity;
   // Visible ASCII only: no id, whoever made it, can end a header line or add one.
   invariant(HEADER_TOKEN.test(callId) && HEADER_TOKEN.test(requestId), 'ids are visible ASCII');
   const ids = { 'x-sentinel-request-id': requestId, 'x-sentinel-call-id': callId };
-  return signer ? { ...ids, ...(await signer(url, body, identity)) } : ids;
+  return signer ? { ...ids, ...(await signer(url, body, identity, method)) } : ids;
 }
 
 export type SignedRequest = {

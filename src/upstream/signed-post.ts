@@ -4,13 +4,17 @@ import type { CallIdentity, RequestSigner } from './signature.ts';
 
 /** A POST as it will go on the wire. */
 export type SignedPost = {
+  method?: 'POST';
   /** All of them. Signatures are made elsewhere and together, so they may still be coming. */
   headers: Promise<Record<string, string>>;
   body: Buffer;
 };
 
-/** The headers of every POST, whatever it carries. Nothing of the buyer's request is among them. */
-const JSON_POST = {
+/** What tells a server that a session is over. */
+export type SignedDelete = { method: 'DELETE'; headers: Promise<Record<string, string>>; body: null };
+
+/** The headers of every request, whatever it carries. Nothing of the buyer's request is among them. */
+const JSON_HEADERS = {
   'content-type': 'application/json',
   accept: 'application/json, text/event-stream',
   'accept-encoding': 'identity',
@@ -26,12 +30,34 @@ export function signPost(
   extraHeaders?: Record<string, string>,
 ): SignedPost {
   const body = Buffer.from(JSON.stringify(message));
-  const headers = identify(signer, url, body, identity).then((identified) => ({
-    ...JSON_POST,
+  return { headers: signHeaders('POST', url, body, identity, signer, extraHeaders), body };
+}
+
+/** As `signPost`, for a DELETE. It is signed like a POST, over the digest of no content. */
+export function signDelete(
+  url: string,
+  identity: CallIdentity,
+  signer: RequestSigner | undefined,
+  extraHeaders: Record<string, string>,
+): SignedDelete {
+  const headers = signHeaders('DELETE', url, Buffer.alloc(0), identity, signer, extraHeaders);
+  return { method: 'DELETE', headers, body: null };
+}
+
+function signHeaders(
+  method: 'POST' | 'DELETE',
+  url: string,
+  body: Buffer,
+  identity: CallIdentity,
+  signer: RequestSigner | undefined,
+  extraHeaders?: Record<string, string>,
+): Promise<Record<string, string>> {
+  const headers = identify(signer, url, body, identity, method).then((identified) => ({
+    ...JSON_HEADERS,
     ...extraHeaders,
     ...identified,
   }));
   // Who sends it hears of a failure; of one that is never sent nobody needs to.
   headers.catch(() => {});
-  return { headers, body };
+  return headers;
 }

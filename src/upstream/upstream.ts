@@ -8,26 +8,46 @@ export type Endpoint = {
   url: string;
   /** The tool's name on that server; only for `mcp`. */
   tool?: string;
+  /** The seller says that the server keeps nothing of its callers, so all may share one session; only for `mcp`. */
+  session?: 'shared';
 };
 
 export type UpstreamRequest = {
   endpoint: Endpoint;
   input: JsonObject;
+  /** Reads this resource of the server, and its tool is not called; only for `mcp`. The output is its `contents`. */
+  resourceUri?: string;
   callId: string;
   requestId: string;
+  /** Whose call it is: what a server remembers of one organization is never shown to another. */
+  organizationId: string;
   /** Milliseconds from `send()` until the call is a TIMEOUT: connect, send, wait and read together. */
   timeoutMs: number;
   /** The most bytes of answer body that are read; one more makes the answer `output_invalid`. */
   maxBytes: number;
   /** Aborted when nobody wants the answer any more: the upstream request is aborted with it. */
   signal: AbortSignal;
+  /**
+   * The seller promised an output (`output_schema`): where an MCP tool gives no `structuredContent`, it is read out of
+   * the tool's text. What was not promised is not made up.
+   */
+  isOutputPromised: boolean;
   /** Hears each chunk as it arrives, in order. Absent when nobody listens. */
-  onChunk?: (chunk: string) => void;
+  onChunk?: ChunkListener;
   /** Hears what a metered agent says it has used up to here, the chunks before it included. */
   onUsage?: (usage: Usage) => void;
 };
 
-/** A content block of an MCP tool result (text, image, audio, resource, resource_link), passed on unchanged. */
+/** `progress` is there for a chunk that an MCP tool sent as progress. */
+export type ChunkListener = (chunk: string, progress?: ToolProgress) => void;
+
+/** What an MCP tool said of how far it is; the chunk of one without a message is `5/10`. */
+export type ToolProgress = { progress: number; total?: number; hasMessage: boolean };
+
+/**
+ * A content block of an MCP tool result (text, image, audio, resource, resource_link), passed on unchanged, but for
+ * names of ours in its `_meta`.
+ */
 export type ContentBlock = JsonObject & { type: string };
 
 /**
@@ -36,14 +56,26 @@ export type ContentBlock = JsonObject & { type: string };
  */
 export type Usage = { quantity: string; unit?: string };
 
+/** What else an MCP tool's result holds: its `_meta`, without our own names, and members the gateway does not know. */
+export type ResultRest = { meta?: JsonObject; members?: JsonObject };
+
 /** How the agent's side ended. Failures are answers too: nothing here throws for what an agent does. */
 export type UpstreamOutcome =
-  | { kind: 'answer'; output: Json; content?: ContentBlock[]; usage?: Usage }
+  | ({
+      kind: 'answer';
+      output: Json;
+      /** The output for a schema to be checked against, where it holds numbers that no double does. */
+      outputAsDoubles?: Json;
+      content?: ContentBlock[];
+      /** `output` is nothing but the blocks: the tool gave no structured content, and none was promised. */
+      isUnstructured?: boolean;
+      usage?: Usage;
+    } & ResultRest)
   /**
    * It said error: non-2xx, `isError`, a JSON-RPC error. `content` is what an MCP tool said about it.
    * `inputAtFault`: it says that the same input will fail again.
    */
-  | { kind: 'agent_error'; detail: string; content?: ContentBlock[]; inputAtFault?: true }
+  | ({ kind: 'agent_error'; detail: string; content?: ContentBlock[]; inputAtFault?: true } & ResultRest)
   /** Could not connect, or the connection was lost before the answer was whole. */
   | { kind: 'unreachable'; detail: string }
   | { kind: 'timeout' }
@@ -67,6 +99,6 @@ export type Upstream = {
   prepare(request: UpstreamRequest): PreparedCall;
   /** Looks whether an agent can be reached where its manifest says, without calling it. Never throws for what it finds. */
   tryEndpoint(endpoint: Endpoint, identity: CallIdentity): Promise<EndpointTrial>;
-  /** Closes every pooled connection; calls under way end as `unreachable`. */
+  /** Closes every session and every pooled connection; calls under way end as `unreachable`. */
   close(): Promise<void>;
 };

@@ -258,7 +258,17 @@ test('arguments that have no canonical form are told apart from failures of ours
   assert.equal(endOf(await call(world.process, caller, agentId, { input })), 'INVALID_INPUT');
 });
 
-for (const answer of ['a\u0000b', '\ud800', '💸']) {
+test('an answer with half a character in it, which no receipt could name, is refunded', async () => {
+  const caller = await world.newCaller('100');
+  const agentId = await world.publish();
+  for (const answer of [{ answer: '\ud800' }, { answer: 'x', more: [{ '\udc00': 1 }] }]) {
+    world.seller.automatic = (visit) => visit.answer(answer);
+    assert.equal(endOf(await call(world.process, caller, agentId)), 'OUTPUT_INVALID');
+  }
+  assert.equal((await world.money(caller)).posted, 100n * CREDIT);
+});
+
+for (const answer of ['a\u0000b', '💸']) {
   test(`an answer with ${JSON.stringify(answer)} in it is paid, kept and given again as it was`, async () => {
     const caller = await world.newCaller('100');
     const agentId = await world.publish();

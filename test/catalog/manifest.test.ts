@@ -104,6 +104,7 @@ describe('a fault is named by its path, in words a seller can act on', () => {
     [{ '/endpoint/protocol': 'a2a' }, '/endpoint/protocol', /not served yet/],
     [{ '/endpoint/protocol': 'grpc' }, '/endpoint/protocol', /"http", "mcp"/],
     [{ '/endpoint/tool': 'echo' }, '/endpoint/tool', /only for mcp/],
+    [{ '/endpoint/session': 'shared' }, '/endpoint/session', /only for mcp/],
     [{ '/endpoint/protocol': 'mcp' }, '/endpoint/tool', /required for mcp/],
     [{ '/output_schema': undefined, '/examples': undefined }, '/output_schema', /required for http/],
     [{ '/endpoint/url': 'ftp://a.example/' }, '/endpoint/url', /http or https/],

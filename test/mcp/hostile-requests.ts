@@ -64,7 +64,6 @@ export const HOSTILE: HostileRequest[] = [
   { title: 'an id that is an object', body: { ...CALL, id: {} }, status: 400, code: -32600, id: null },
   { title: 'a fractional id', body: { ...CALL, id: 1.5 }, status: 400, code: -32600, id: null },
   { title: 'id 1e400', body: CALL_TEXT.replace('"id":1', '"id":1e400'), status: 400, code: -32600, id: null },
-  { title: 'id 2^53', body: { ...CALL, id: 2 ** 53 }, status: 400, code: -32600, id: null },
   {
     title: 'an id of 1 MB',
     body: { ...CALL, id: 'x'.repeat(1_000_000) },

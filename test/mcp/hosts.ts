@@ -34,6 +34,8 @@ export type Host = {
       meta?: object;
     },
   ): Promise<HostResult>;
+  listResources(): Promise<{ resources: unknown[] }>;
+  readResource(uri: string): Promise<{ contents: object[] }>;
   ping(): Promise<unknown>;
   onListChanged(listener: () => void): Promise<void>;
   close(): Promise<void>;
@@ -71,6 +73,8 @@ async function connectFirst(kind: HostKind, url: URL, headers: Record<string, st
         CallToolResultSchema,
         requestOptions(options),
       )) as HostResult,
+    listResources: () => client.listResources(),
+    readResource: (uri) => client.readResource({ uri }),
     ping: () => client.ping(),
     onListChanged: (listener) => {
       client.setNotificationHandler(ToolListChangedNotificationSchema, listener);
@@ -94,6 +98,8 @@ async function connectSecond(kind: HostKind, url: URL, headers: Record<string, s
         { name, arguments: { ...input }, ...(options.meta ? { _meta: { ...options.meta } } : {}) },
         requestOptions(options),
       )) as HostResult,
+    listResources: () => client.listResources(),
+    readResource: (uri) => client.readResource({ uri }),
     ping: () => client.ping(),
     onListChanged: async (listener) => {
       client.setNotificationHandler('notifications/tools/list_changed', listener);

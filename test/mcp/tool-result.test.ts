@@ -37,7 +37,9 @@ const IMAGE = { type: 'image', data: 'aGk=', mimeType: 'image/png', annotations:
 const TEXT = { type: 'text', text: 'a "quoted" line\n\u2028' };
 
 function format(result: CallResult, modernMeta?: string): unknown {
-  return JSON.parse(formatToolResult(formatCallResult(result), modernMeta));
+  return JSON.parse(
+    formatToolResult(formatCallResult(result, modernMeta ? '2026-07-28' : '2025-11-25'), modernMeta),
+  );
 }
 
 test('an object is answered as JSON text and as structured content', () => {
@@ -79,11 +81,20 @@ test('blocks without structured content are not sent twice', () => {
   const content = [TEXT, IMAGE];
   const result = {
     kind: 'answer',
-    answer: { output: { content }, content },
+    answer: { output: { content }, content, isUnstructured: true },
     receipt: SIGNED,
     isReplay: false,
   } as const;
   assert.deepEqual(format(result), { content, _meta: { 'xyz.sentinel/receipt': RECEIPT } });
+});
+
+test('structured content that is no object is itself since 2026-07-28, and wrapped as an object before', () => {
+  const answer = { output: [1, null], content: [TEXT] };
+  const result = { kind: 'answer', answer, receipt: SIGNED, isReplay: false } as const;
+  const structured = (meta?: string) =>
+    (format(result, meta) as Record<string, unknown>)['structuredContent'];
+  assert.deepEqual(structured('"x":1'), [1, null]);
+  assert.deepEqual(structured(), { result: [1, null] });
 });
 
 test('a problem comes first, then what the agent said, and nothing was charged', () => {

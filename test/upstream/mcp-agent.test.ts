@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import type { UpstreamOutcome } from '../../src/upstream/upstream.ts';
+import type { UpstreamOutcome, UpstreamRequest } from '../../src/upstream/upstream.ts';
 import { startSessionServer, startStatelessServer } from './mcp-servers.ts';
 import type { Tool } from './mcp-servers.ts';
 import {
@@ -50,16 +50,29 @@ for (const [name, start] of Object.entries(SERVERS)) {
   test(`${name}: results, errors and content survive the way`, async (t) => {
     const { url } = await start(t);
     const upstream = openUpstream(t);
-    const call = (tool: string) =>
-      upstream.invoke(requestTo({ protocol: 'mcp', url, tool }, { input: { n: 1 } }));
+    const call = (tool: string, rest: Partial<UpstreamRequest> = {}) =>
+      upstream.invoke(requestTo({ protocol: 'mcp', url, tool }, { input: { n: 1 }, ...rest }));
 
-    assert.deepEqual(await call('echo'), {
+    const echoed = [{ type: 'text', text: '{"n":1}' }];
+    assert.deepEqual(await call('echo', { isOutputPromised: true }), {
       kind: 'answer',
       output: { n: 1 },
-      content: [{ type: 'text', text: '{"n":1}' }],
+      content: echoed,
+    });
+    assert.deepEqual(await call('echo'), {
+      kind: 'answer',
+      output: { content: echoed },
+      content: echoed,
+      isUnstructured: true,
     });
     const words = [{ type: 'text', text: 'plain words' }];
     assert.deepEqual(await call('naïve tool'), {
+      kind: 'answer',
+      output: { content: words },
+      content: words,
+      isUnstructured: true,
+    });
+    assert.deepEqual(await call('naïve tool', { isOutputPromised: true }), {
       kind: 'answer',
       output: { content: words },
       content: words,
@@ -77,6 +90,7 @@ for (const [name, start] of Object.entries(SERVERS)) {
       kind: 'answer',
       output: { content: picture },
       content: picture,
+      isUnstructured: true,
     });
     assert.deepEqual(await call('failing'), {
       kind: 'agent_error',
@@ -96,7 +110,7 @@ for (const [name, start] of Object.entries(SERVERS)) {
         const outcome = await upstream.invoke(
           requestTo(
             { protocol: 'mcp', url, tool: 'counting' },
-            { input: { who }, onChunk: (chunk) => void chunks.push(chunk) },
+            { input: { who }, isOutputPromised: true, onChunk: (chunk) => void chunks.push(chunk) },
           ),
         );
         assert.deepEqual(outcome.kind === 'answer' && outcome.output, { who });
@@ -208,6 +222,7 @@ const yes = {
   kind: 'answer',
   output: { content: [{ type: 'text', text: 'yes' }] },
   content: [{ type: 'text', text: 'yes' }],
+  isUnstructured: true,
 };
 
 const MCP_BEHAVIOURS: [does: string, answers: Answers, ends: object | string][] = [

@@ -104,6 +104,8 @@ export function requestTo(endpoint: Endpoint, rest: Partial<UpstreamRequest> = {
     input: { question: 'how?' },
     callId: `call_${calls}`,
     requestId: `req_${calls}`,
+    organizationId: 'org_1',
+    isOutputPromised: false,
     timeoutMs: 5_000,
     maxBytes: 1_000_000,
     signal: new AbortController().signal,
