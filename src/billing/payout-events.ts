@@ -2,6 +2,7 @@ import type { Stripe } from 'stripe';
 import type { Tx } from '../db/db.ts';
 import type { BillingDeps } from './deps.ts';
 import { refreshPayoutAccount } from './payout-accounts.ts';
+import { recordAccount } from './record-account.ts';
 import { applyTransfer } from './send-payout.ts';
 import { stripeEvents } from './tables.ts';
 
@@ -18,6 +19,7 @@ export async function recordPayoutEvent(
     return onTransfer(deps, event, event.data.object);
   }
   if (event.type === 'account.updated') return onAccountUpdated(deps, event, event.data.object.id);
+  if (event.type === 'account.application.deauthorized') return onDeauthorized(deps, event, event.account);
   return undefined;
 }
 
@@ -34,6 +36,19 @@ async function onAccountUpdated(deps: BillingDeps, event: Stripe.Event, stripeAc
   const isNew = await deps.db.transaction((tx) => remember(tx, deps, event));
   if (!isNew) return 'repeated';
   return isOurs ? 'recorded' : 'ignored';
+}
+
+/**
+ * The one event about an account that is believed as it is: an account that was disconnected never comes back under
+ * its id, and Stripe may go on showing it for a moment.
+ */
+async function onDeauthorized(deps: BillingDeps, event: Stripe.Event, stripeAccountId: string | undefined) {
+  return deps.db.transaction(async (tx) => {
+    if (!(await remember(tx, deps, event))) return 'repeated';
+    if (stripeAccountId === undefined) return 'ignored';
+    const gone = { kind: 'gone', reason: 'account.deauthorized' } as const;
+    return (await recordAccount(tx, stripeAccountId, gone, undefined)) ? 'recorded' : 'ignored';
+  });
 }
 
 /** False when it was dealt with before. */

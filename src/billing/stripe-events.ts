@@ -8,6 +8,7 @@ import { recordPayment } from './record-payment.ts';
 import { requireStripe, stripeMoves, type StripeAccess } from './stripe.ts';
 import { factsOfEvent, type PaymentFacts } from './stripe-facts.ts';
 import { stripeEvents } from './tables.ts';
+import { idOf } from './stripe-words.ts';
 import { findTopUp, findTopUpOfPayment, type TopUp } from './top-ups.ts';
 
 /** How old a signed request may be: Stripe's own five minutes. */
@@ -55,6 +56,11 @@ export type Handled =
   /** Of a kind that says nothing to us, or about a payment that is none of ours. */
   | 'ignored';
 
+const OF_CONNECTED_ACCOUNTS: ReadonlySet<string> = new Set([
+  'account.updated',
+  'account.application.deauthorized',
+]);
+
 /** Deals with an event exactly once, whatever order events come in and however often. */
 export async function handleStripeEvent(deps: BillingDeps, event: Stripe.Event): Promise<Handled> {
   const stripe = requireStripe(deps);
@@ -70,7 +76,7 @@ export async function handleStripeEvent(deps: BillingDeps, event: Stripe.Event):
     });
     return 'ignored';
   }
-  if (event.account !== undefined && event.type !== 'account.updated') {
+  if (event.account !== undefined && !OF_CONNECTED_ACCOUNTS.has(event.type)) {
     // A connected account moves money of its own, and writes what it likes on it.
     deps.log('warn', 'an event of a connected account was ignored', { event: event.id, type: event.type });
     return 'ignored';
@@ -119,11 +125,20 @@ export async function findPayment(
     const topUp = await findTopUp(deps.db, facts.topUpId);
     return topUp && { topUp, facts };
   }
-  if (facts.paymentIntentId === undefined) return undefined;
-  const known = await findTopUpOfPayment(deps.db, facts.paymentIntentId);
+  const paymentIntentId = facts.paymentIntentId ?? (await findIntentOfCharge(stripe, facts.chargeId));
+  if (paymentIntentId === undefined) return undefined;
+  const known = await findTopUpOfPayment(deps.db, paymentIntentId);
   if (known?.status === 'paid') return { topUp: known, facts };
   // A refund or a dispute may be the first we hear of a payment, and does not say what was paid, nor for what.
-  const asked = await askForPayment(stripe, facts.paymentIntentId);
+  const asked = await askForPayment(stripe, paymentIntentId);
   const topUp = asked.topUpId === undefined ? undefined : await findTopUp(deps.db, asked.topUpId);
-  return topUp && { topUp, facts: { ...asked, ...facts, topUpId: asked.topUpId } };
+  return topUp && { topUp, facts: { ...asked, ...facts, paymentIntentId, topUpId: asked.topUpId } };
+}
+
+async function findIntentOfCharge(
+  { client }: StripeAccess,
+  chargeId: string | undefined,
+): Promise<string | undefined> {
+  if (chargeId === undefined) return undefined;
+  return idOf((await client.charges.retrieve(chargeId)).payment_intent);
 }
