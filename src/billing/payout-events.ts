@@ -4,6 +4,7 @@ import type { BillingDeps } from './deps.ts';
 import { refreshPayoutAccount } from './payout-accounts.ts';
 import { recordAccount } from './record-account.ts';
 import { applyTransfer } from './send-payout.ts';
+import { BANK_PAYOUT, stateOf } from './stripe-states.ts';
 import { stripeEvents } from './tables.ts';
 
 /** What Stripe tells of transfers and of the accounts they go to; undefined for an event about anything else. */
@@ -18,7 +19,10 @@ export async function recordPayoutEvent(
   ) {
     return onTransfer(deps, event, event.data.object);
   }
-  if (event.type === 'account.updated') return onAccountUpdated(deps, event, event.data.object.id);
+  if (event.type === 'account.updated') return recordAccountEvent(deps, event, event.data.object.id);
+  if (event.type === 'payout.failed' || event.type === 'payout.updated') {
+    return onBankPayout(deps, event, event.data.object.status);
+  }
   if (event.type === 'account.application.deauthorized') return onDeauthorized(deps, event, event.account);
   return undefined;
 }
@@ -31,11 +35,22 @@ async function onTransfer(deps: BillingDeps, event: Stripe.Event, transfer: Stri
 }
 
 /** Stripe is asked before the event is remembered: when that fails, the event comes again. */
-async function onAccountUpdated(deps: BillingDeps, event: Stripe.Event, stripeAccountId: string) {
+export async function recordAccountEvent(
+  deps: BillingDeps,
+  event: { id: string; type: string },
+  stripeAccountId: string,
+): Promise<'recorded' | 'repeated' | 'ignored'> {
   const isOurs = await refreshPayoutAccount(deps, stripeAccountId);
   const isNew = await deps.db.transaction((tx) => remember(tx, deps, event));
   if (!isNew) return 'repeated';
   return isOurs ? 'recorded' : 'ignored';
+}
+
+/** Of the operator's own account it says nothing to us. */
+async function onBankPayout(deps: BillingDeps, event: Stripe.Event, status: string) {
+  const { stored } = stateOf(BANK_PAYOUT, status, 'nothing');
+  if (event.account === undefined || stored === 'nothing') return 'ignored';
+  return recordAccountEvent(deps, event, event.account);
 }
 
 /**
@@ -55,7 +70,7 @@ async function onDeauthorized(deps: BillingDeps, event: Stripe.Event, stripeAcco
 async function remember(
   tx: Tx,
   { clock }: Pick<BillingDeps, 'clock'>,
-  event: Stripe.Event,
+  event: { id: string; type: string },
 ): Promise<boolean> {
   const [isNew] = await tx
     .insert(stripeEvents)

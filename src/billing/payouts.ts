@@ -13,6 +13,7 @@ import {
   type PayoutAccount,
 } from './payout-accounts.ts';
 import { CLAIM_MS, sendPayout, type Payout } from './send-payout.ts';
+import { TRANSFER, type StripeState } from './stripe-states.ts';
 import { payouts } from './tables.ts';
 import { sumOwed } from './top-ups.ts';
 
@@ -172,6 +173,22 @@ export async function listPayouts(
     .where(and(isOf(payee), page.beforeUuid === undefined ? undefined : lt(payouts.id, page.beforeUuid)))
     .orderBy(desc(payouts.id))
     .limit(page.limit);
+}
+
+/** How the transfer of a payout stands. */
+export function transferStateOf({
+  status,
+  transferId,
+  returnedMicros,
+}: Payout): StripeState<Payout['status']> {
+  switch (status) {
+    case 'requested':
+      return TRANSFER.unheard;
+    case 'paid':
+      return returnedMicros > 0n ? TRANSFER.partly_reversed : TRANSFER.made;
+    case 'failed':
+      return transferId === null ? TRANSFER.refused : TRANSFER.reversed;
+  }
 }
 
 function isOf({ organizationId, currency }: Payee) {

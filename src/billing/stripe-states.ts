@@ -186,18 +186,18 @@ export const TRANSFER: Record<
 };
 
 /**
- * What a seller's Stripe account pays to the bank. It is the seller's own and none of it is stored; a bank that
- * refuses shows as a requirement of the account.
+ * What a seller's Stripe account pays to the bank. It is the seller's own and none of it is stored: a bank that
+ * refuses is what the `account` asks to be mended, so that one is read again.
  */
 export const BANK_PAYOUT: Record<
   'pending' | 'in_transit' | 'paid' | 'failed' | 'canceled',
-  StripeState<'nothing'>
+  StripeState<'nothing' | 'account'>
 > = {
   pending: { stored: 'nothing', shown: 'See your Stripe account.', next: null },
   in_transit: { stored: 'nothing', shown: 'See your Stripe account.', next: null },
   paid: { stored: 'nothing', shown: 'See your Stripe account.', next: null },
   failed: {
-    stored: 'nothing',
+    stored: 'account',
     shown: 'The account asks for another bank account (`external_account`).',
     next: 'Name another one with the link of POST /v1/billing/payouts/account.',
   },

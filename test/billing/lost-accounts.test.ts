@@ -251,6 +251,33 @@ test('in whatever order and however often events of an account come, once it was
   );
 });
 
+test('a thin event about an account has it read again, once', async () => {
+  const payee = await payees.newPayee(10n);
+  payees.stripe.requireMore(payee.accountId, ['external_account']);
+  const event = {
+    id: `evt_thin_${payee.accountId}`,
+    object: 'v2.core.event' as const,
+    type: 'v2.core.account[requirements].updated',
+    livemode: false,
+    related_object: { id: payee.accountId, type: 'v2.core.account' },
+  };
+  assert.equal(await handleStripeEvent(payees.deps, event), 'recorded');
+  assert.equal(await handleStripeEvent(payees.deps, event), 'repeated');
+  assert.deepEqual(await toldOf(payee), ['requirements.past_due']);
+});
+
+test('a bank that refuses what an account pays it has the account read again', async () => {
+  const payee = await payees.newPayee(10n);
+  payees.stripe.requireMore(payee.accountId, ['external_account']);
+  const failed = { id: `po_${payee.accountId}`, object: 'payout', status: 'failed' };
+  const event = { ...lastEvent(), id: `evt_${failed.id}`, type: 'payout.failed', data: { object: failed } };
+  const ofAnother = { ...event, account: undefined, id: 'evt_of_the_operator' };
+  assert.equal(await handleStripeEvent(payees.deps, ofAnother as never), 'ignored');
+  assert.equal(await handleStripeEvent(payees.deps, event as never), 'recorded');
+  const account = await getPayoutAccount(payees.database.db, payee);
+  assert.deepEqual([account.isReady, account.requirements], [false, ['external_account']]);
+});
+
 test('a key that may not look at accounts, and a Stripe that is down, say nothing of an account', async () => {
   const payee = await payees.newPayee(10n);
   payees.stripe.fail({ on: /GET \/v1\/accounts/, kind: 'forbidden', times: 2 });
@@ -286,8 +313,8 @@ test('however many ask at the same moment, one account takes the place of one th
   assert.equal(accountsOf(payee).length, 2);
   const second = await getPayoutAccount(payees.database.db, payee);
   assert.deepEqual(
-    [second.stripeAccountId, second.isReady, second.goneAt, second.standing.stored],
-    [accountsOf(payee)[1], false, undefined, 'onboarding'],
+    [second.stripeAccountId, second.isReady, second.goneAt],
+    [accountsOf(payee)[1], false, undefined],
   );
   payees.stripe.loseAccount(accountsOf(payee)[1] ?? '', 404);
   await connect(payee);
