@@ -11,12 +11,14 @@ export const EVENT_TYPES = [
   'call.refunded',
   'credits.loaded',
   'card_refund.failed',
+  'card_fraud.warned',
   'balance.low',
   'budget.threshold',
   'dispute.opened',
   'dispute.resolved',
   'payout.paid',
   'payout.failed',
+  'payout_account.changed',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

@@ -3,7 +3,8 @@ import { insertEvent } from '../audit/events.ts';
 import { formatCredits, formatUsd, MICROS_PER_CREDIT } from '../base/money.ts';
 import type { Tx } from '../db/db.ts';
 import type { PaymentFacts, RefundFact, RefundState } from './stripe-facts.ts';
-import { cardRefunds } from './tables.ts';
+import { placeOf, REFUND } from './stripe-states.ts';
+import { cardRefunds } from './card-tables.ts';
 import { topUpId, type TopUp } from './top-ups.ts';
 
 type RefundSums = Pick<TopUp, 'refundedCents' | 'failedRefundCents'>;
@@ -31,7 +32,9 @@ export async function addRefunds(
   for (const told of facts.refunds ?? []) {
     const before = known.get(told.id);
     const values = {
-      state: before && RANK[before.state] > RANK[told.state] ? before.state : told.state,
+      ...(before && isFurther(before, told)
+        ? { state: before.state, stripeStatus: before.stripeStatus }
+        : { state: told.state, stripeStatus: told.status }),
       cents: before && before.cents > told.cents ? before.cents : told.cents,
     };
     const row = { refundId: told.id, topUpId: topUp.id, ...values };
@@ -43,6 +46,12 @@ export async function addRefunds(
     if (isFailed(row) && !(before && isFailed(before))) newlyFailed.push(told);
   }
   return { newlyFailed, sums: sumRefunds(topUp, [...known.values()], facts.refundedCents) };
+}
+
+/** Whether what is known of a refund is further than what was told. */
+function isFurther(known: typeof cardRefunds.$inferSelect, told: RefundFact): boolean {
+  if (RANK[known.state] !== RANK[told.state]) return RANK[known.state] > RANK[told.state];
+  return known.stripeStatus !== null && placeOf(REFUND, known.stripeStatus) > placeOf(REFUND, told.status);
 }
 
 /**

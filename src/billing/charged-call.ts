@@ -1,8 +1,8 @@
-import { and, desc, eq, gt, gte, lt, ne, notExists, sql } from 'drizzle-orm';
+import { and, desc, eq, exists, gt, gte, lt, ne, sql } from 'drizzle-orm';
 import type { ReceiptPayload } from '../base/receipt.ts';
 import { receipts } from '../audit/tables.ts';
 import { invariant } from '../base/invariant.ts';
-import type { Db } from '../db/db.ts';
+import type { Db, Tx } from '../db/db.ts';
 import { ledgerAccounts, ledgerJournal } from '../ledger/tables.ts';
 import { disputes } from './tables.ts';
 
@@ -62,37 +62,43 @@ export async function findChargedCall(
 }
 
 /** An earlier charge for the same thing. */
-export type EarlierPurchase = { uuid: string; settledAt: Date; isSameAnswer: boolean };
+export type EarlierPurchase = {
+  uuid: string;
+  settledAt: Date;
+  isSameAnswer: boolean;
+  /** It is still paid for, nobody has asked for its money back, and no other refund rests on it. */
+  isUnspent: boolean;
+};
 
 /** A call that begins longer than this after an equal one was settled is another purchase. */
 export const DUPLICATE_WINDOW_MS = 15 * 60 * 1_000;
 
 /**
  * The purchase this call repeats: a call of the same key for the same agent, version and arguments that began
- * before it, was charged, and was settled no longer than 15 minutes before this one began. One with the same
- * answer is preferred. A call that gave an earlier answer again cost nothing and is in no journal; one whose
- * charge its buyer has disputed for another reason may be paid back, and then this one is not the second.
+ * before it, was charged, and was settled no longer than 15 minutes before this one began. One that can be the
+ * reason of a refund is preferred, then one with the same answer. A call that gave an earlier answer again cost
+ * nothing and is in no journal. Right for as long as no dispute of the balance is opened: see `lockDisputesOf`.
  */
 export async function findEarlierPurchase(
-  db: Db,
+  tx: Tx,
   call: ChargedCall,
   receipt: ReceiptPayload,
 ): Promise<EarlierPurchase | undefined> {
   const since = new Date(Date.parse(receipt.started_at) - DUPLICATE_WINDOW_MS);
   const member = (name: keyof ReceiptPayload) => sql<string | null>`${receipts.payload}::json ->> ${name}`;
   const isSameAnswer = sql<boolean>`coalesce(${member('output_hash')} = ${receipt.output_hash}, false)`;
-  const disputed = db
-    .select({ id: disputes.id })
-    .from(disputes)
-    .where(
-      and(
-        eq(disputes.callId, ledgerJournal.id),
-        ne(disputes.status, 'rejected'),
-        ne(disputes.reason, 'duplicate'),
-      ),
-    );
-  const [earlier] = await db
-    .select({ uuid: ledgerJournal.id, settledAt: ledgerJournal.createdAt, isSameAnswer })
+  const isClaimedBack = exists(
+    tx
+      .select({ id: disputes.id })
+      .from(disputes)
+      .where(and(eq(disputes.callId, ledgerJournal.id), ne(disputes.status, 'rejected'))),
+  );
+  const isReason = exists(
+    tx.select({ id: disputes.id }).from(disputes).where(eq(disputes.duplicateOf, ledgerJournal.id)),
+  );
+  const isUnspent = sql<boolean>`not ${isClaimedBack} and not ${isReason}`;
+  const [earlier] = await tx
+    .select({ uuid: ledgerJournal.id, settledAt: ledgerJournal.createdAt, isSameAnswer, isUnspent })
     .from(ledgerJournal)
     .innerJoin(receipts, eq(receipts.callId, ledgerJournal.id))
     .where(
@@ -103,14 +109,25 @@ export async function findEarlierPurchase(
         eq(ledgerJournal.agentId, call.agentId),
         gt(ledgerJournal.amount, 0n),
         gte(ledgerJournal.createdAt, since),
+        // Where that begins in the history of the balance, which may be long.
+        sql`${ledgerJournal.seq} >= (SELECT ledger_first_seq(${call.balanceId}, ${since.toISOString()}::timestamptz))`,
         // Ids rise with the moment a call began, so of two equal calls exactly one is the earlier.
         lt(ledgerJournal.id, call.uuid),
         eq(member('input_hash'), receipt.input_hash),
         eq(member('agent_version'), receipt.agent_version),
-        notExists(disputed),
       ),
     )
-    .orderBy(desc(isSameAnswer), desc(ledgerJournal.id))
+    .orderBy(desc(isUnspent), desc(isSameAnswer), desc(ledgerJournal.id))
     .limit(1);
   return earlier;
+}
+
+/** Whether a call is what another one was found to repeat. */
+export async function isReasonOfRefund(tx: Tx, callUuid: string): Promise<boolean> {
+  const [refund] = await tx
+    .select({ id: disputes.id })
+    .from(disputes)
+    .where(eq(disputes.duplicateOf, callUuid))
+    .limit(1);
+  return refund !== undefined;
 }

@@ -18,7 +18,8 @@ import {
 } from './stripe-facts.ts';
 import { stripeMoves, type StripeAccess } from './stripe.ts';
 import { idOf } from './stripe-words.ts';
-import { cardRefunds, topUps } from './tables.ts';
+import { cardRefunds } from './card-tables.ts';
+import { topUps } from './tables.ts';
 import { cardRefundCents, dueMicros, findTopUp, lotMicros, topUpId, type TopUp } from './top-ups.ts';
 
 const PAGE_ROWS = 200;

@@ -34,6 +34,8 @@ export type DisputeView = {
   refunded_by_seller: string | null;
   refunded_fee: string | null;
   decided_by: Dispute['decidedBy'];
+  /** The call whose charge proved this one to be a duplicate. */
+  duplicate_of: string | null;
   explanation: string | null;
   opened_at: string;
   /** When the seller has not answered by then, the claim is refunded. */
@@ -58,6 +60,7 @@ export function formatDispute(dispute: Dispute): DisputeView {
     refunded_by_seller: refunded && formatCredits(sellersShare(refunded)),
     refunded_fee: refunded && formatCredits(refunded.feeMicros),
     decided_by: dispute.decidedBy,
+    duplicate_of: dispute.duplicateOf === null ? null : idOfUuid('call', dispute.duplicateOf),
     explanation: dispute.explanation,
     opened_at: dispute.openedAt.toISOString(),
     answer_by: dispute.answerBy.toISOString(),

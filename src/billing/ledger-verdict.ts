@@ -14,6 +14,8 @@ export type Verdict =
 /** What has to be known of the call, besides itself. */
 export type Evidence = {
   earlier: EarlierPurchase | undefined;
+  /** Another call was refunded as a duplicate of this one, so this one is the one that is paid. */
+  isReason: boolean;
   /** The most a call of that version may cost, as it was published; undefined when that is not known. */
   priceMicros: bigint | undefined;
 };
@@ -38,12 +40,20 @@ export function judgeByLedger(
   }
 }
 
+const IS_REASON =
+  'The ledger shows that an equal call was refunded as a duplicate of this one: of the two this is the one that is paid for.';
+const IS_SPENT =
+  'The ledger shows equal calls charged within the 15 minutes before this one began, and none of them is still paid for and ' +
+  'without another refund that rests on it. One payment is the reason of one refund.';
+
 /**
- * The same purchase twice with the same answer is worth one. With another answer it may be what the buyer
+ * The same purchase twice with the same answer is worth one: each refund rests on a call of its own that stays paid, or
+ * one payment would buy a series of calls, each of them refunded because of the one before. With another answer it may be what the buyer
  * wanted, a second picture or a fresh result, and would be work for nothing if it were given back unasked.
  */
-function judgeDuplicate(claimedMicros: bigint, call: ChargedCall, { earlier }: Evidence): Verdict {
+function judgeDuplicate(claimedMicros: bigint, call: ChargedCall, { earlier, isReason }: Evidence): Verdict {
   if (call.receipt === undefined) return { kind: 'ask seller' };
+  if (isReason) return { kind: 'reject', explanation: IS_REASON };
   if (!earlier) {
     return {
       kind: 'reject',
@@ -52,6 +62,7 @@ function judgeDuplicate(claimedMicros: bigint, call: ChargedCall, { earlier }: E
         'arguments was charged within the 15 minutes before this one began.',
     };
   }
+  if (!earlier.isUnspent) return { kind: 'reject', explanation: IS_SPENT };
   if (!earlier.isSameAnswer) return { kind: 'ask seller' };
   return {
     kind: 'refund',

@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm';
 import { insertEvent } from '../audit/events.ts';
 import { idOfUuid, newId, uuidOfId } from '../base/ids.ts';
 import { invariant } from '../base/invariant.ts';
@@ -6,7 +7,7 @@ import { Problem } from '../base/problem.ts';
 import { databaseNow, databaseNowPlus, readDatabaseClock } from '../db/database-clock.ts';
 import type { Tx } from '../db/db.ts';
 import { findAccount, lockAccounts, openAccount, transfer } from '../ledger/accounts.ts';
-import { findChargedCall, findEarlierPurchase, type ChargedCall } from './charged-call.ts';
+import { findChargedCall, findEarlierPurchase, isReasonOfRefund, type ChargedCall } from './charged-call.ts';
 import { decideDispute } from './decide-dispute.ts';
 import type { BillingDeps } from './deps.ts';
 import { partOf, sellersShare } from './dispute-amounts.ts';
@@ -38,7 +39,7 @@ export type Claimant = {
 export type FindPrice = (agentId: string, version: string) => Promise<bigint | undefined>;
 
 /**
- * find charge → check claim → ask the ledger → set the seller's share aside → tell both
+ * find charge → check claim → one at a time: ask the ledger → set the seller's share aside → tell both
  *
  * A call is disputed once. The same claim sent again answers the dispute it opened; another one is refused.
  * What the ledger can decide is decided here; everything else waits for the seller.
@@ -62,13 +63,18 @@ export async function openDispute(
     });
   }
   if ((await readDatabaseClock(deps.db)) >= disputableUntil(call.settledAt)) throw windowClosed(call);
-  // What it reads never changes, so no lock is needed yet, and busy accounts are locked for a shorter time.
-  const verdict = judgeByLedger(wanted, call, await loadEvidence(deps, claim.reason, call, findPrice));
+  const priceMicros = claim.reason === 'overcharge' ? await findPriceOf(call, findPrice) : undefined;
 
   return deps.db.transaction(async (tx) => {
-    const isPending = await lockParties(tx, call, claimant, verdict);
+    await lockDisputesOf(tx, claimant);
     const first = await findDisputeOfCall(tx, call.uuid);
     if (first) return { dispute: assertSameClaim(first, wanted), isNew: false };
+    // Before the accounts are locked, which calls wait for.
+    const verdict = judgeByLedger(wanted, call, {
+      ...(await loadEvidence(tx, claim.reason, call)),
+      priceMicros,
+    });
+    const isPending = await lockParties(tx, call, claimant, verdict);
     if (!isPending) throw windowClosed(call);
 
     // Above this line nothing has moved. Below, the dispute and what it does are one commit.
@@ -103,19 +109,35 @@ async function getChargedCall(
   return call;
 }
 
+async function findPriceOf(
+  { agentId, receipt }: ChargedCall,
+  findPrice: FindPrice,
+): Promise<bigint | undefined> {
+  const version = receipt?.agent_version ?? undefined;
+  return version === undefined ? undefined : findPrice(agentId, version);
+}
+
+/**
+ * Until the transaction ends nobody else opens a dispute of this balance: of two equal calls that are disputed at the
+ * same moment each could else be refunded because of the other, and of three two because of the same. It is taken
+ * before any account, by everybody.
+ */
+async function lockDisputesOf(tx: Tx, { balanceId }: Claimant): Promise<void> {
+  await tx.execute(
+    sql`SELECT pg_advisory_xact_lock(hashtextextended(${`disputes of balance ${balanceId}`}, 0))`,
+  );
+}
+
 async function loadEvidence(
-  deps: BillingDeps,
+  tx: Tx,
   reason: DisputeReason,
   call: ChargedCall,
-  findPrice: FindPrice,
-): Promise<Evidence> {
-  const { receipt, agentId } = call;
-  const version = receipt?.agent_version ?? undefined;
-  const isDuplicate = reason === 'duplicate' && receipt !== undefined;
+): Promise<Omit<Evidence, 'priceMicros'>> {
+  const { receipt } = call;
+  if (reason !== 'duplicate' || receipt === undefined) return { earlier: undefined, isReason: false };
   return {
-    earlier: isDuplicate ? await findEarlierPurchase(deps.db, call, receipt) : undefined,
-    priceMicros:
-      reason === 'overcharge' && version !== undefined ? await findPrice(agentId, version) : undefined,
+    earlier: await findEarlierPurchase(tx, call, receipt),
+    isReason: await isReasonOfRefund(tx, call.uuid),
   };
 }
 

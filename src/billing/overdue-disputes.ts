@@ -1,9 +1,10 @@
 import { and, asc, eq, gt, lte } from 'drizzle-orm';
 import { databaseNow } from '../db/database-clock.ts';
-import type { Db, Tx } from '../db/db.ts';
+import type { Db } from '../db/db.ts';
 import { decideDispute } from './decide-dispute.ts';
+import { isReasonOfRefund } from './charged-call.ts';
 import type { BillingDeps } from './deps.ts';
-import { lockDispute, type Dispute } from './disputes.ts';
+import { lockDispute } from './disputes.ts';
 import { disputes } from './tables.ts';
 
 const PAGE = 100;
@@ -54,22 +55,10 @@ async function decideOverdue(deps: BillingDeps, uuid: string): Promise<boolean> 
   return deps.db.transaction(async (tx) => {
     const dispute = await lockDispute(tx, uuid);
     if (dispute.status !== 'open') return false;
-    const isLast = await wasRepeated(tx, dispute);
+    const isLast = await isReasonOfRefund(tx, dispute.callId);
     const refundedMicros = isLast ? 0n : dispute.claimedMicros;
     const explanation = isLast ? WAS_REPEATED : EXPLANATION;
     await decideDispute(tx, dispute, { decidedBy: 'silence', refundedMicros, explanation });
     return !isLast;
   });
-}
-
-/** Whether a repetition of the call was refunded because this one is paid for. */
-async function wasRepeated(tx: Tx, { buyerId, callId }: Dispute): Promise<boolean> {
-  const [repetition] = await tx
-    .select({ id: disputes.id })
-    .from(disputes)
-    .where(
-      and(eq(disputes.buyerId, buyerId), eq(disputes.duplicateOf, callId), eq(disputes.status, 'refunded')),
-    )
-    .limit(1);
-  return repetition !== undefined;
 }

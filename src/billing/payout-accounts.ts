@@ -1,10 +1,14 @@
-import { and, eq, isNull, sql } from 'drizzle-orm';
+import { and, eq, isNotNull, isNull, lt, or, sql } from 'drizzle-orm';
 import { Stripe } from 'stripe';
+import { invariant } from '../base/invariant.ts';
 import { MICROS_PER_CREDIT, type Currency } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
 import { readDatabaseClock } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
+import { askForAccount } from './ask-for-account.ts';
 import type { BillingDeps } from './deps.ts';
+import { isFinal, recordAccount, standingOf } from './record-account.ts';
+import type { AccountStanding, StripeState } from './stripe-states.ts';
 import { requireStripe, stripeMoves, type StripeAccess } from './stripe.ts';
 import { payoutAccounts } from './tables.ts';
 
@@ -21,6 +25,11 @@ export type PayoutAccount = {
   isReady: boolean;
   /** What Stripe still wants to know, in its own words. */
   requirements: string[];
+  /** Why it is not paid, in Stripe's word or ours; undefined while it is, and before Stripe was asked. */
+  disabledReason: string | undefined;
+  /** Since when Stripe does not let us reach it; then its owner connects another. */
+  goneAt: Date | undefined;
+  standing: StripeState<AccountStanding>;
   schedule: PayoutSchedule;
   /** What is less is not worth a scheduled payout. */
   minimumMicros: bigint;
@@ -51,6 +60,9 @@ export async function getPayoutAccount(db: Db | Tx, payee: Payee): Promise<Payou
     stripeAccountId: row?.stripeAccountId ?? undefined,
     isReady: row?.isReady ?? false,
     requirements: row?.requirements ?? [],
+    disabledReason: row?.disabledReason ?? undefined,
+    goneAt: row?.goneAt ?? undefined,
+    standing: standingOf(row ?? { stripeAccountId: null, isReady: false, disabledReason: null }),
     schedule: row?.schedule ?? DEFAULT_SCHEDULE,
     minimumMicros: row?.minimumMicros ?? DEFAULT_MINIMUM_MICROS,
     lastScheduledOn: row?.lastScheduledOn ?? undefined,
@@ -63,16 +75,7 @@ export async function getCurrentPayoutAccount(deps: BillingDeps, payee: Payee): 
   const { stripe } = deps;
   if (account.stripeAccountId === undefined || account.isReady) return account;
   if (!stripe || !stripeMoves(stripe, payee.currency)) return account;
-  try {
-    await refreshPayoutAccount(deps, account.stripeAccountId);
-  } catch (error) {
-    // What is known is better than nothing.
-    deps.log('warn', 'Stripe did not tell about a payout account', {
-      account: account.stripeAccountId,
-      error: String(error),
-    });
-    return account;
-  }
+  if (!(await tryRefresh(deps, account.stripeAccountId))) return account;
   return getPayoutAccount(deps.db, payee);
 }
 
@@ -100,8 +103,8 @@ export async function savePayoutSchedule(
 }
 
 /**
- * A link to Stripe's onboarding, good for a few minutes and one use. The Stripe account is made once: two
- * requests at the same moment ask Stripe under one key, and the first to write it down wins.
+ * A link to Stripe's onboarding, good for a few minutes and one use. The Stripe account is made once, and once more
+ * when it is gone: two requests at the same moment ask Stripe under one key, and the first to write it down wins.
  */
 export async function openOnboarding(
   deps: BillingDeps,
@@ -109,12 +112,15 @@ export async function openOnboarding(
 ): Promise<{ url: string; expiresAt: Date }> {
   const { db, publicUrl } = deps;
   const stripe = requirePayouts(deps, payee.currency);
-  const known = await getPayoutAccount(db, payee);
-  const id = known.stripeAccountId ?? (await createAccount(stripe, payee));
-  if (known.stripeAccountId === undefined) {
-    await db.transaction((tx) => markConnected(tx, payee, id));
+  const known = await getAskedPayoutAccount(deps, payee);
+  if (known.standing.stored === 'rejected') throw rejected(known);
+  const replaced = known.goneAt === undefined ? undefined : known.stripeAccountId;
+  if (known.stripeAccountId === undefined || replaced !== undefined) {
+    const id = await createAccount(stripe, payee, replaced);
+    await db.transaction((tx) => markConnected(tx, payee, { id, replaced }));
   }
-  const { stripeAccountId: account = id } = await getPayoutAccount(db, payee);
+  const { stripeAccountId: account } = await getPayoutAccount(deps.db, payee);
+  invariant(account !== undefined, 'an account that was made is written down');
   const link = await asked(() =>
     stripe.client.accountLinks.create({
       account,
@@ -126,11 +132,31 @@ export async function openOnboarding(
   return { url: link.url, expiresAt: new Date(link.expires_at * 1_000) };
 }
 
+/**
+ * Also of one that is paid: it may be gone without our having heard of it, and there is no link to one that is. And one
+ * that was gone may be back, so that a second account would be one too many.
+ */
+async function getAskedPayoutAccount(deps: BillingDeps, payee: Payee): Promise<PayoutAccount> {
+  const known = await getPayoutAccount(deps.db, payee);
+  if (known.stripeAccountId === undefined || !(await tryRefresh(deps, known.stripeAccountId))) return known;
+  return getPayoutAccount(deps.db, payee);
+}
+
+/** Another account would be a way around what Stripe decided. */
+function rejected({ disabledReason, standing }: PayoutAccount): Problem {
+  return new Problem('CONFLICT', `${standing.shown} (${disabledReason}) ${standing.next}`);
+}
+
 /** The pages Stripe sends a person to after onboarding, and when the link was used or too old. */
 export const ONBOARDED_PATH = '/billing/payouts/onboarded';
 export const LINK_EXPIRED_PATH = '/billing/payouts/link-expired';
 
-async function createAccount(stripe: StripeAccess, { organizationId, currency }: Payee): Promise<string> {
+async function createAccount(
+  stripe: StripeAccess,
+  { organizationId, currency }: Payee,
+  replaced: string | undefined,
+): Promise<string> {
+  const after = replaced === undefined ? '' : `:after:${replaced}`;
   const account = await asked(() =>
     stripe.client.accounts.create(
       {
@@ -138,13 +164,17 @@ async function createAccount(stripe: StripeAccess, { organizationId, currency }:
         capabilities: { transfers: { requested: true } },
         metadata: { organization_id: organizationId, currency },
       },
-      { idempotencyKey: `payout-account:${organizationId}:${currency}` },
+      { idempotencyKey: `payout-account:${organizationId}:${currency}${after}` },
     ),
   );
   return account.id;
 }
 
-async function markConnected(tx: Tx, payee: Payee, stripeAccountId: string): Promise<void> {
+async function markConnected(
+  tx: Tx,
+  payee: Payee,
+  account: { id: string; replaced: string | undefined },
+): Promise<void> {
   await tx
     .insert(payoutAccounts)
     .values({
@@ -157,8 +187,22 @@ async function markConnected(tx: Tx, payee: Payee, stripeAccountId: string): Pro
     .onConflictDoNothing();
   await tx
     .update(payoutAccounts)
-    .set({ stripeAccountId })
-    .where(and(isOf(payee), isNull(payoutAccounts.stripeAccountId)));
+    .set({
+      stripeAccountId: account.id,
+      isReady: false,
+      disabledReason: null,
+      goneAt: null,
+      checkedAt: null,
+      requirements: [],
+    })
+    .where(
+      and(
+        isOf(payee),
+        account.replaced === undefined
+          ? isNull(payoutAccounts.stripeAccountId)
+          : eq(payoutAccounts.stripeAccountId, account.replaced),
+      ),
+    );
 }
 
 /**
@@ -171,22 +215,58 @@ export async function refreshPayoutAccount(
 ): Promise<boolean> {
   const stripe = requireStripe(deps);
   const [known] = await deps.db
-    .select({ currency: payoutAccounts.currency })
+    .select({
+      currency: payoutAccounts.currency,
+      disabledReason: payoutAccounts.disabledReason,
+      askedAt: sql<string>`clock_timestamp()::text`,
+    })
     .from(payoutAccounts)
     .where(eq(payoutAccounts.stripeAccountId, stripeAccountId));
   if (!known || !stripeMoves(stripe, known.currency)) return false;
-  const account = await stripe.client.accounts.retrieve(stripeAccountId);
-  const { requirements } = account;
-  await deps.db
-    .update(payoutAccounts)
-    .set({
-      isReady: account.capabilities?.transfers === 'active' && account.payouts_enabled,
-      requirements: [
-        ...new Set([...(requirements?.past_due ?? []), ...(requirements?.currently_due ?? [])]),
-      ].sort(),
-    })
-    .where(eq(payoutAccounts.stripeAccountId, stripeAccountId));
-  return true;
+  if (isFinal(known)) return true;
+  const facts = await askForAccount(stripe, stripeAccountId);
+  return deps.db.transaction((tx) => recordAccount(tx, stripeAccountId, facts, known.askedAt));
+}
+
+const REREAD_AFTER = sql`interval '1 day'`;
+const REREAD_AT_ONCE = 500;
+
+/**
+ * Asks about accounts that Stripe was not asked about for a day: the word that one was disconnected may have been
+ * lost, and one that is paid is asked about at no other time. One that cannot be asked about keeps no other waiting.
+ */
+export async function rereadPayoutAccounts(deps: BillingDeps): Promise<void> {
+  const { checkedAt, stripeAccountId } = payoutAccounts;
+  const rows = await deps.db
+    .select({ id: stripeAccountId, disabledReason: payoutAccounts.disabledReason })
+    .from(payoutAccounts)
+    .where(
+      and(
+        isNotNull(stripeAccountId),
+        or(isNull(checkedAt), lt(checkedAt, sql`clock_timestamp() - ${REREAD_AFTER}`)),
+        sql`${payoutAccounts.disabledReason} IS DISTINCT FROM 'account.deauthorized'`,
+        sql`${payoutAccounts.disabledReason} IS DISTINCT FROM 'account.deleted'`,
+      ),
+    )
+    .orderBy(sql`${checkedAt} NULLS FIRST`)
+    .limit(REREAD_AT_ONCE);
+  for (const { id } of rows) {
+    if (id !== null) await tryRefresh(deps, id);
+  }
+}
+
+/** False when Stripe did not tell: what is known stays, which is better than nothing. */
+export async function tryRefresh(deps: BillingDeps, stripeAccountId: string): Promise<boolean> {
+  try {
+    await refreshPayoutAccount(deps, stripeAccountId);
+    return true;
+  } catch (error) {
+    deps.log('warn', 'Stripe did not tell about a payout account', {
+      account: stripeAccountId,
+      error: String(error),
+    });
+    return false;
+  }
 }
 
 function isOf({ organizationId, currency }: Payee) {

@@ -7,8 +7,14 @@ import { databaseNow, databaseNowPlus } from '../db/database-clock.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { getBalance, lockAccounts, openAccount, transfer } from '../ledger/accounts.ts';
 import type { BillingDeps } from './deps.ts';
-import { getCurrentPayoutAccount, requirePayouts, type Payee } from './payout-accounts.ts';
+import {
+  getCurrentPayoutAccount,
+  requirePayouts,
+  type Payee,
+  type PayoutAccount,
+} from './payout-accounts.ts';
 import { CLAIM_MS, sendPayout, type Payout } from './send-payout.ts';
+import { TRANSFER, type StripeState } from './stripe-states.ts';
 import { payouts } from './tables.ts';
 import { sumOwed } from './top-ups.ts';
 
@@ -168,28 +174,34 @@ export async function listPayouts(
     .limit(page.limit);
 }
 
+/** How the transfer of a payout stands. */
+export function transferStateOf({
+  status,
+  transferId,
+  returnedMicros,
+}: Payout): StripeState<Payout['status']> {
+  switch (status) {
+    case 'requested':
+      return TRANSFER.unheard;
+    case 'paid':
+      return returnedMicros > 0n ? TRANSFER.partly_reversed : TRANSFER.made;
+    case 'failed':
+      return transferId === null ? TRANSFER.refused : TRANSFER.reversed;
+  }
+}
+
 function isOf({ organizationId, currency }: Payee) {
   return and(eq(payouts.organizationId, organizationId), eq(payouts.currency, currency));
 }
 
-function notReady({
-  stripeAccountId,
-  requirements,
-}: {
-  stripeAccountId?: string | undefined;
-  requirements: string[];
-}): Problem {
-  if (stripeAccountId === undefined) {
-    return new Problem(
-      'CONFLICT',
-      'There is no account to pay into yet. Open one with POST /v1/billing/payouts/account.',
-    );
-  }
+function notReady({ standing, disabledReason, requirements }: PayoutAccount): Problem {
+  const why = disabledReason === undefined ? '' : ` (${disabledReason})`;
   const missing = requirements.length === 0 ? '' : ` It asks for: ${requirements.join(', ')}.`;
-  return new Problem(
-    'CONFLICT',
-    `Stripe does not pay this account yet.${missing} Go on with POST /v1/billing/payouts/account.`,
-  );
+  const what =
+    standing.stored === 'unconnected' || standing.stored === 'gone'
+      ? standing.shown
+      : `Stripe does not pay this account yet${why}. ${standing.shown}`;
+  return new Problem('CONFLICT', `${what}${missing} ${standing.next}`);
 }
 
 function uuidOf(prefix: 'pay' | 'txn'): string {

@@ -1,3 +1,4 @@
+import type { Stripe } from 'stripe';
 import { and, asc, eq, gt, inArray, isNull, or, sql } from 'drizzle-orm';
 import { askStripe, closePayment } from './ask-stripe.ts';
 import { getAutoTopUp } from './auto-top-up-rules.ts';
@@ -8,10 +9,19 @@ import { lockBooks, recordPayment } from './record-payment.ts';
 import { chargeCard } from './run-auto-top-ups.ts';
 import { settleLots } from './settle-lots.ts';
 import { findPayment } from './stripe-events.ts';
-import { disputeOf, refundOf, type DisputeFact, type PaymentFacts, type RefundFact } from './stripe-facts.ts';
+import {
+  disputeOf,
+  refundOf,
+  warningOf,
+  type DisputeFact,
+  type PaymentFacts,
+  type RefundFact,
+  type WarningFact,
+} from './stripe-facts.ts';
 import { stripeMoves, type StripeAccess } from './stripe.ts';
-import { idOf } from './stripe-words.ts';
-import { cardDisputes, cardRefunds, topUps } from './tables.ts';
+import { idOf, isRefusal } from './stripe-words.ts';
+import { cardDisputes, cardRefunds, earlyFraudWarnings } from './card-tables.ts';
+import { topUps } from './tables.ts';
 import { findTopUp, findTopUpOfPayment, topUpId, type TopUp } from './top-ups.ts';
 
 /** What nobody paid for so long is not waited for. */
@@ -43,8 +53,8 @@ export async function reconcileTopUps(deps: BillingDeps): Promise<Reconciled> {
     const known = await findTopUpOfPayment(deps.db, told.paymentIntentId);
     // What is none of ours was asked about while it was recent.
     if (known ? await isKnown(deps.db, known, told) : !told.isRecent) continue;
-    const { paymentIntentId, refunds, disputes } = told;
-    const payment = await findPayment(deps, stripe, { paymentIntentId, refunds, disputes });
+    const { isRecent: _, ...facts } = told;
+    const payment = await findPayment(deps, stripe, facts);
     if (!payment || !stripeMoves(stripe, payment.topUp.currency)) continue;
     await attempt(deps, done, payment.topUp, () => record(deps, payment.topUp, payment.facts));
   }
@@ -131,6 +141,7 @@ type TakenBack = {
   paymentIntentId: string;
   refunds: RefundFact[];
   disputes: DisputeFact[];
+  warnings: WarningFact[];
   isRecent: boolean;
 };
 
@@ -144,6 +155,7 @@ async function listTakenBack(deps: BillingDeps, stripe: StripeAccess): Promise<I
       paymentIntentId,
       refunds: [],
       disputes: [],
+      warnings: [],
       isRecent: false,
     };
     found.set(paymentIntentId, known);
@@ -159,20 +171,48 @@ async function listTakenBack(deps: BillingDeps, stripe: StripeAccess): Promise<I
     const id = idOf(each.payment_intent);
     if (id !== undefined) note(id, each.created).disputes.push(disputeOf(each));
   }
+  for (const each of await listWarnings(deps, stripe, lately)) {
+    const id = idOf(each.payment_intent);
+    if (id !== undefined) note(id, each.created).warnings.push(warningOf(each));
+  }
   return found.values();
 }
 
+/** Not every key may see them, and then the money still has to be looked after. */
+async function listWarnings(
+  deps: BillingDeps,
+  { client }: StripeAccess,
+  since: number,
+): Promise<Stripe.Radar.EarlyFraudWarning[]> {
+  const warnings: Stripe.Radar.EarlyFraudWarning[] = [];
+  try {
+    const wanted = { created: { gte: since }, limit: 100 };
+    for await (const each of client.radar.earlyFraudWarnings.list(wanted)) warnings.push(each);
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    deps.log('warn', 'Stripe does not let us see early fraud warnings', { error: error.message });
+  }
+  return warnings;
+}
+
 /** True when everything Stripe says of it is what is known here. */
-async function isKnown(db: Db, topUp: TopUp, { refunds, disputes }: TakenBack): Promise<boolean> {
+async function isKnown(db: Db, topUp: TopUp, { refunds, disputes, warnings }: TakenBack): Promise<boolean> {
   const known = new Map<string, string>();
   for (const row of await db.select().from(cardRefunds).where(eq(cardRefunds.topUpId, topUp.id))) {
-    known.set(row.refundId, row.state);
+    known.set(row.refundId, `${row.state} ${row.stripeStatus}`);
   }
   for (const row of await db.select().from(cardDisputes).where(eq(cardDisputes.topUpId, topUp.id))) {
-    known.set(row.disputeId, row.state);
+    known.set(row.disputeId, `${row.state} ${row.stripeStatus}`);
   }
-  return [...refunds, ...disputes.filter(({ state }) => state !== 'none')].every(
-    ({ id, state }) => known.get(id) === state,
+  for (const row of await db
+    .select()
+    .from(earlyFraudWarnings)
+    .where(eq(earlyFraudWarnings.topUpId, topUp.id))) {
+    known.set(row.warningId, String(row.isActionable));
+  }
+  return (
+    [...refunds, ...disputes].every(({ id, state, status }) => known.get(id) === `${state} ${status}`) &&
+    warnings.every(({ id, isActionable }) => known.get(id) === String(isActionable))
   );
 }
 

@@ -16,9 +16,11 @@ import { markAutoTopUpOff } from './auto-top-up-rules.ts';
 import { addDisputes } from './card-disputes.ts';
 import { addRefunds, findRefundOfAnother, tellFailedRefunds } from './card-refunds.ts';
 import type { BillingDeps } from './deps.ts';
+import { addWarnings } from './fraud-warnings.ts';
 import { settleLots, type Accounts } from './settle-lots.ts';
 import { isOf } from './stripe-customers.ts';
-import type { PaymentFacts } from './stripe-facts.ts';
+import { INTENT_PREFIX, type PaymentFacts } from './stripe-facts.ts';
+import { paymentStateOf } from './card-payments.ts';
 import { stripeCustomers, topUps } from './tables.ts';
 import { lotMicros, topUpId, type TopUp } from './top-ups.ts';
 
@@ -35,7 +37,11 @@ export async function recordPayment(
   known: Pick<TopUp, 'id' | 'organizationId' | 'currency' | 'accountId'>,
   facts: PaymentFacts,
 ): Promise<TopUp> {
-  const accounts = await lockBooks(tx, known, (facts.disputes ?? []).length > 0);
+  const accounts = await lockBooks(
+    tx,
+    known,
+    (facts.disputes ?? []).some(({ state }) => state !== 'inquiry'),
+  );
   const [topUp] = await tx.select().from(topUps).where(eq(topUps.id, known.id)).for('update');
   invariant(topUp, 'a top-up is never deleted');
 
@@ -46,6 +52,7 @@ export async function recordPayment(
     return topUp;
   }
 
+  const newWarnings = await addWarnings(tx, topUp, facts.warnings ?? []);
   const { newDisputes, sums } = await addDisputes(tx, topUp, facts.disputes ?? []);
   const refunds = await addRefunds(tx, topUp, facts);
   const next = { ...addUp(topUp, facts, await readDatabaseClock(tx)), ...sums, ...refunds.sums };
@@ -57,6 +64,8 @@ export async function recordPayment(
   if (newDisputes > 0) await markAutoTopUpOff(tx, topUp, 'A card payment was disputed.');
   else if (next.refundedCents > topUp.refundedCents) {
     await markAutoTopUpOff(tx, topUp, 'A card payment was refunded.');
+  } else if (newWarnings > 0) {
+    await markAutoTopUpOff(tx, topUp, "A card payment was reported as fraud by the card's bank.");
   }
   if (topUp.savesCard && topUp.chargeId === null && facts.charge?.card) {
     await keepCard(tx, topUp, facts.charge.card);
@@ -136,11 +145,27 @@ function addUp(topUp: TopUp, facts: PaymentFacts, now: Date) {
     sessionId: topUp.sessionId ?? facts.sessionId ?? null,
     paymentIntentId: topUp.paymentIntentId ?? facts.paymentIntentId ?? null,
     chargeId: topUp.chargeId ?? facts.charge?.id ?? null,
+    paymentState: furtherState(topUp.paymentState, facts.paymentState ?? null),
     receiptUrl: topUp.receiptUrl ?? facts.charge?.receiptUrl ?? null,
     invoiceId: topUp.invoiceId ?? facts.invoice?.id ?? null,
     invoiceUrl: topUp.invoiceUrl ?? facts.invoice?.url ?? null,
     paidAt: topUp.paidAt ?? (isPaid ? now : null),
   };
+}
+
+/**
+ * Of two states of a payment the one that is nearer its end. Of two that leave it open the payment's own says more
+ * than its page's, and what was heard last is right within 15 minutes, when Stripe is asked.
+ */
+function furtherState(known: string | null, told: string | null): string | null {
+  return told !== null && (known === null || rankOf(told) >= rankOf(known)) ? told : known;
+}
+
+const END_RANK = { open: 0, abandoned: 2, paid: 4 } as const;
+
+function rankOf(paymentState: string): number {
+  const isIntent = paymentState.startsWith(INTENT_PREFIX);
+  return END_RANK[paymentStateOf(paymentState).stored] + (isIntent ? 1 : 0);
 }
 
 /** Loads the credits of a paid top-up, once, and settles what its balance owes. */

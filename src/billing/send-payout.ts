@@ -8,20 +8,21 @@ import { databaseNow, databaseNowPlus } from '../db/database-clock.ts';
 import type { Tx } from '../db/db.ts';
 import { openAccount, transfer } from '../ledger/accounts.ts';
 import type { BillingDeps } from './deps.ts';
+import { getPayoutAccount, tryRefresh } from './payout-accounts.ts';
 import type { StripeAccess } from './stripe.ts';
 import { fromStripeAmount, toStripeAmount } from './stripe-words.ts';
 import { payouts } from './tables.ts';
 
 export type Payout = typeof payouts.$inferSelect;
 
-/** Longer than asking Stripe twice can take, every retry included. */
+/** Longer than asking Stripe four times can take, every retry included. */
 export const CLAIM_MS = 5 * 60_000;
 
 /** What is known of the transfer after Stripe was asked. */
 type Outcome =
   | { kind: 'sent'; transfer: Stripe.Transfer }
   /** There is none, and none will come of this payout. */
-  | { kind: 'refused'; reason: string; cause: string }
+  | { kind: 'refused'; code: string | undefined; cause: string }
   /** The answer was lost, or Stripe could not say: there may be one. */
   | { kind: 'unknown'; cause: string };
 
@@ -43,7 +44,11 @@ export async function sendPayout(
       return;
     case 'refused': {
       deps.log('warn', 'a payout was refused by Stripe', { payout: payout.id, cause: outcome.cause });
-      return deps.db.transaction((tx) => failPayout(tx, payout, outcome.reason));
+      // Before it has failed: its seller, told of that, looks at the account.
+      await tryRefresh(deps, payout.stripeAccountId);
+      return deps.db.transaction(async (tx) =>
+        failPayout(tx, payout, await reasonOf(tx, payout, outcome.code)),
+      );
     }
     case 'unknown':
       deps.log('warn', 'Stripe did not say what became of a payout; it is asked again', {
@@ -108,7 +113,7 @@ async function askForTransfer({ client }: StripeAccess, payout: Payout, isFresh:
       error instanceof Stripe.errors.StripeInvalidRequestError ||
       error instanceof Stripe.errors.StripePermissionError ||
       error instanceof Stripe.errors.StripeCardError;
-    return isRefusal ? { kind: 'refused', reason: reasonOf(error.code), cause } : { kind: 'unknown', cause };
+    return isRefusal ? { kind: 'refused', code: error.code, cause } : { kind: 'unknown', cause };
   }
 }
 
@@ -128,9 +133,16 @@ async function findTransfer(client: Stripe, payoutId: string): Promise<Stripe.Tr
 }
 
 /** Stripe's own words may tell of the operator's account. */
-function reasonOf(code: string | undefined): string {
+async function reasonOf(tx: Tx, payout: Payout, code: string | undefined): Promise<string> {
   if (code === 'balance_insufficient') {
     return 'The operator of this gateway has to fund payouts first. The credits are available again; ask once more later.';
+  }
+  const { standing, stripeAccountId } = await getPayoutAccount(tx, payout);
+  if (stripeAccountId !== payout.stripeAccountId) {
+    return 'The Stripe account this was to be paid into was replaced by another one. The credits are available again; ask for a new payout.';
+  }
+  if (standing.stored === 'gone') {
+    return `${standing.shown} ${standing.next}`;
   }
   return `Stripe refused to pay this account${code === undefined ? '' : ` (${code})`}. The credits are available again; check the account with GET /v1/billing/payouts/account.`;
 }

@@ -1,4 +1,5 @@
 import type { Stripe } from 'stripe';
+import { CARD_DISPUTE, CHECKOUT_SESSION, PAYMENT_INTENT, REFUND, stateOf } from './stripe-states.ts';
 import { fromStripeAmount, idOf, wholeOf } from './stripe-words.ts';
 
 /**
@@ -24,40 +25,62 @@ export type PaymentFacts = {
   refunds?: RefundFact[] | undefined;
   /** Any of its disputes; one payment may have several. */
   disputes?: DisputeFact[] | undefined;
+  /** Any of its early fraud warnings. */
+  warnings?: WarningFact[] | undefined;
+  /** How far the payment was at that moment, in Stripe's words: `payment_intent.…` or `checkout_session.…`. */
+  paymentState?: string | undefined;
+  /** Where a message names the payment by nothing but its charge. */
+  chargeId?: string | undefined;
 };
 
 export type SavedCard = { paymentMethodId: string; brand: string | undefined; lastFour: string | undefined };
-export type RefundFact = { id: string; state: RefundState; cents: bigint; currency: string };
+/** `status` is Stripe's own word for the state, also one we have no rule for. */
+export type RefundFact = {
+  id: string;
+  state: RefundState;
+  status: string;
+  cents: bigint;
+  currency: string;
+};
 export type RefundState = 'pending' | 'succeeded' | 'canceled' | 'failed';
-export type DisputeFact = { id: string; state: DisputeState; cents: bigint };
-export type DisputeState = 'none' | 'open' | 'won' | 'lost';
+export type DisputeFact = { id: string; state: DisputeState; status: string; cents: bigint };
+export type DisputeState = 'inquiry' | 'open' | 'won' | 'lost';
+export type WarningFact = { id: string; fraudType: string; isActionable: boolean; warnedAt: Date };
 
 /** The member of Stripe's metadata that names the top-up. */
 export const TOP_UP_MEMBER = 'top_up';
 
+export const SESSION_PREFIX = 'checkout_session.';
+export const INTENT_PREFIX = 'payment_intent.';
+
 export function factsOfSession(session: Stripe.Checkout.Session): PaymentFacts {
   const intent = wholeOf(session.payment_intent);
   const invoice = wholeOf(session.invoice);
-  const isPaid = session.payment_status === 'paid';
+  const word = `${session.status ?? 'open'}.${session.payment_status}`;
+  const { stored } = stateOf(CHECKOUT_SESSION, word, session.payment_status === 'paid' ? 'paid' : 'open');
   return {
+    // Of the payment itself, where it is there, its own state says more.
+    paymentState: `${SESSION_PREFIX}${word}`,
     ...(intent ? factsOfIntent(intent) : {}),
     ...(invoice ? factsOfInvoice(invoice) : {}),
     topUpId: session.metadata?.[TOP_UP_MEMBER],
     sessionId: session.id,
     paymentIntentId: idOf(session.payment_intent),
-    ...(isPaid ? { paid: paidOf(session.amount_total ?? 0, session.currency ?? '') } : {}),
-    ...(session.status === 'expired' ? { ended: 'abandoned' } : {}),
+    ...(stored === 'paid' ? { paid: paidOf(session.amount_total ?? 0, session.currency ?? '') } : {}),
+    ...(stored === 'abandoned' ? { ended: 'abandoned' } : {}),
   };
 }
 
 export function factsOfIntent(intent: Stripe.PaymentIntent): PaymentFacts {
   const charge = wholeOf(intent.latest_charge);
+  const { stored } = stateOf(PAYMENT_INTENT, intent.status, 'open');
   return {
     ...(charge && isSucceeded(charge) ? factsOfCharge(charge) : {}),
     topUpId: intent.metadata[TOP_UP_MEMBER],
     paymentIntentId: intent.id,
-    ...(intent.status === 'succeeded' ? { paid: paidOf(intent.amount_received, intent.currency) } : {}),
-    ...(intent.status === 'canceled' ? { ended: 'abandoned' } : {}),
+    paymentState: `${INTENT_PREFIX}${intent.status}`,
+    ...(stored === 'paid' ? { paid: paidOf(intent.amount_received, intent.currency) } : {}),
+    ...(stored === 'abandoned' ? { ended: 'abandoned' } : {}),
     ...(intent.status === 'requires_payment_method' && intent.last_payment_error
       ? { declined: intent.last_payment_error.message ?? 'The card was declined.' }
       : {}),
@@ -71,6 +94,8 @@ export function factsOfCharge(charge: Stripe.Charge): PaymentFacts {
     topUpId: charge.metadata[TOP_UP_MEMBER],
     paymentIntentId: idOf(charge.payment_intent),
     paid: paidOf(charge.amount_captured, charge.currency),
+    // Its payment has succeeded with it.
+    paymentState: `${INTENT_PREFIX}succeeded`,
     charge: {
       id: charge.id,
       receiptUrl: charge.receipt_url ?? undefined,
@@ -94,6 +119,24 @@ export function factsOfRefund(refund: Stripe.Refund): PaymentFacts {
   return {
     paymentIntentId: idOf(refund.payment_intent),
     refunds: [refundOf(refund)],
+  };
+}
+
+/** A warning carries nothing of ours but the payment it is about; older ones name only its charge. */
+export function factsOfWarning(warning: Stripe.Radar.EarlyFraudWarning): PaymentFacts {
+  return {
+    paymentIntentId: idOf(warning.payment_intent),
+    chargeId: idOf(warning.charge),
+    warnings: [warningOf(warning)],
+  };
+}
+
+export function warningOf(warning: Stripe.Radar.EarlyFraudWarning): WarningFact {
+  return {
+    id: warning.id,
+    fraudType: warning.fraud_type,
+    isActionable: warning.actionable,
+    warnedAt: new Date(warning.created * 1_000),
   };
 }
 
@@ -142,6 +185,9 @@ export function factsOfEvent(event: Stripe.Event): PaymentFacts | undefined {
     case 'charge.dispute.funds_withdrawn':
     case 'charge.dispute.funds_reinstated':
       return factsOfDispute(event.data.object);
+    case 'radar.early_fraud_warning.created':
+    case 'radar.early_fraud_warning.updated':
+      return factsOfWarning(event.data.object);
     case 'invoice.paid':
       return factsOfInvoice(event.data.object);
     default:
@@ -160,24 +206,21 @@ function isSucceeded({ paid, status }: Stripe.Charge): boolean {
 
 export function refundOf(refund: Stripe.Refund): RefundFact {
   const { id, amount, currency } = refund;
-  return { id, state: stateOfRefund(refund), cents: fromStripeAmount(amount), currency };
-}
-
-/** Until it has ended a refund is on its way: it counts, so that what it gives back cannot be spent as well. */
-function stateOfRefund({ status }: Stripe.Refund): RefundState {
-  return status === 'succeeded' || status === 'failed' || status === 'canceled' ? status : 'pending';
+  const status = refund.status ?? 'pending';
+  // Until it has ended a refund is on its way: it counts, so that what it gives back cannot be spent as well.
+  const { stored: state } = stateOf(REFUND, status, 'pending');
+  return { id, state, status, cents: fromStripeAmount(amount), currency };
 }
 
 export function disputeOf(dispute: Stripe.Dispute): DisputeFact {
-  return { id: dispute.id, state: stateOfDispute(dispute), cents: fromStripeAmount(dispute.amount) };
+  const { id, status, amount } = dispute;
+  return { id, state: stateOfDispute(dispute), status, cents: fromStripeAmount(amount) };
 }
 
 function stateOfDispute({ status, balance_transactions: movements }: Stripe.Dispute): DisputeState {
-  // An inquiry takes no money yet. When it becomes a dispute, its status says so.
-  if (status.startsWith('warning_')) return 'none';
-  if (status === 'won' || status === 'lost') return status as 'won' | 'lost';
-  // Ended before it began; some networks do that by giving the money back.
-  if (status === 'prevented')
-    return movements.reduce((sum, { amount }) => sum + amount, 0) < 0 ? 'lost' : 'won';
-  return 'open';
+  // Some networks end a dispute before it begins by giving the money back.
+  const isGivenBack = movements.reduce((sum, { amount }) => sum + amount, 0) < 0;
+  if (status === 'prevented' && isGivenBack) return 'lost';
+  // An inquiry takes no money, also one in a state that Stripe added; anything else may have.
+  return stateOf(CARD_DISPUTE, status, status.startsWith('warning_') ? 'inquiry' : 'open').stored;
 }

@@ -70,6 +70,8 @@ export const topUps = pgTable(
     paymentIntentId: text(),
     chargeId: text(),
     receiptUrl: text(),
+    /** Stripe's own word for how far the payment is, also one we have no rule for; see `stripe-states.ts`. */
+    paymentState: text(),
     invoiceId: text(),
     invoiceUrl: text(),
     savesCard: boolean().notNull().default(false),
@@ -135,50 +137,6 @@ export const topUps = pgTable(
       'top_ups_take_back_only_what_was_paid',
       sql`${table.status} = 'paid' or ${table.frozenMicros} + ${table.reversedMicros} + ${table.owedMicros} = 0`,
     ),
-  ],
-);
-
-/**
- * A refund of a payment to its card, which may have several. How far it is only rises: pending, succeeded, and
- * then, up to weeks later, canceled or failed when the money came back.
- */
-export const cardRefunds = pgTable(
-  'card_refunds',
-  {
-    /** Stripe's name of it, `re_…`. */
-    refundId: text().primaryKey(),
-    topUpId: uuid()
-      .notNull()
-      .references(() => topUps.id),
-    state: text({ enum: ['pending', 'succeeded', 'canceled', 'failed'] }).notNull(),
-    cents: cents().notNull(),
-  },
-  (table) => [
-    index('card_refunds_by_top_up').on(table.topUpId),
-    check(
-      'card_refunds_state_is_known',
-      sql`${table.state} in ('pending', 'succeeded', 'canceled', 'failed')`,
-    ),
-    check('card_refunds_cents_are_positive', sql`${table.cents} > 0`),
-  ],
-);
-
-/** A card dispute (chargeback) of a payment, which may have several. It moves only forward: open, then won or lost. */
-export const cardDisputes = pgTable(
-  'card_disputes',
-  {
-    /** Stripe's name of it, `du_…`. */
-    disputeId: text().primaryKey(),
-    topUpId: uuid()
-      .notNull()
-      .references(() => topUps.id),
-    state: text({ enum: ['open', 'won', 'lost'] }).notNull(),
-    cents: cents().notNull(),
-  },
-  (table) => [
-    index('card_disputes_by_top_up').on(table.topUpId),
-    check('card_disputes_state_is_known', sql`${table.state} in ('open', 'won', 'lost')`),
-    check('card_disputes_cents_are_not_negative', sql`${table.cents} >= 0`),
   ],
 );
 
@@ -272,7 +230,7 @@ export const disputes = pgTable(
     claimedMicros: micros().notNull(),
     /** What of the claim was the platform's fee. The rest is the seller's, set aside while the dispute is open. */
     claimedFeeMicros: micros().notNull(),
-    /** The earlier call that the disputed one was found to repeat. */
+    /** The earlier call that the disputed one was found to repeat. It is the reason of one refund. */
     duplicateOf: uuid(),
     status: text({ enum: ['open', 'refunded', 'rejected'] }).notNull(),
     decidedBy: text({ enum: ['ledger', 'seller', 'silence', 'operator'] }),
@@ -290,6 +248,7 @@ export const disputes = pgTable(
   },
   (table) => [
     unique('disputes_are_one_per_call').on(table.callId),
+    uniqueIndex('disputes_call_is_reason_of_one_refund').on(table.duplicateOf),
     index('disputes_by_buyer').on(table.buyerId, table.id),
     index('disputes_by_seller').on(table.sellerId, table.id),
     index('disputes_open')
@@ -332,6 +291,12 @@ export const payoutAccounts = pgTable(
     isReady: boolean().notNull().default(false),
     /** What Stripe still wants to know before it pays. */
     requirements: text().array().notNull(),
+    /** Why it is not paid, in Stripe's word or in ours (`PAYOUT_ACCOUNT` in `stripe-states.ts`); none while it is. */
+    disabledReason: text(),
+    /** Since when Stripe does not let us reach it. Its owner connects another one. */
+    goneAt: timestamp({ withTimezone: true }),
+    /** When Stripe was last asked about it, by the database's clock. */
+    checkedAt: timestamp({ withTimezone: true }),
     schedule: text({ enum: ['manual', 'daily', 'weekly', 'monthly'] }).notNull(),
     minimumMicros: micros().notNull(),
     lastScheduledOn: date(),

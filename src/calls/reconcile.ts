@@ -9,8 +9,8 @@ import { credits, LEDGER_COMPARISONS, publicId } from '../ledger/reconcile.ts';
 /** Records are written after the answer, and by recovery where a process died in between. */
 const RECORDED_WITHIN_MS = 5 * 60_000;
 
-// A meter counts a call at its hold, if there is a meter by then; and a new meter begins with what had been
-// settled a moment before. The calls in between may be missing from it. Ids begin with the call's milliseconds.
+// A meter counts a call at its hold, if there is a meter by then, and a new one begins with what was settled and held so
+// far. A key's call may be placed in between by a process that has not heard of its meter. Ids begin with the call's milliseconds.
 const wasUnderWay = sql`j.created_at > m.opened_at - interval '5 minutes'
   AND to_timestamp(('x' || substr(replace(j.id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0) < m.opened_at + interval '1 minute'`;
 const most = sql`coalesce(h.held, 0) + coalesce(s.settled, 0)`;

@@ -21,7 +21,7 @@ const capIn = amountIn
 const windowCapsIn = { cap_day: capIn, cap_month: capIn, cap_total: capIn };
 const used = amountOut.nullable().openapi({
   description:
-    'Spent or set aside. Null until the first cap is set: calls that nobody limits are not slowed down by counting them, and `/v1/billing/usage` adds up what they cost. The first cap begins with what was spent before it.',
+    'Spent or set aside. Null until the first cap is set: calls that nobody limits are not slowed down by counting them, and `/v1/billing/usage` adds up what they cost. The first cap begins with what was spent before it and what calls under way hold.',
 });
 
 const standingOut = {

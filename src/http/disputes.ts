@@ -57,6 +57,9 @@ export const disputeOut = z
     refunded_by_seller: amountOut.nullable(),
     refunded_fee: amountOut.nullable(),
     decided_by: z.enum(DISPUTE_DECIDERS).nullable(),
+    duplicate_of: z.string().nullable().openapi({
+      description: 'The earlier call that proved this one to be a duplicate. One call does so for one other.',
+    }),
     explanation: z.string().nullable(),
     opened_at: moment,
     answer_by: moment.openapi({ description: 'A claim its seller has not answered by then is refunded.' }),

@@ -3,7 +3,16 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { uuidOfId } from '../base/ids.ts';
 import { formatCredits } from '../base/money.ts';
 import { listAffectedCalls } from '../billing/affected-calls.ts';
+import {
+  disputeStateOf,
+  listCardPayments,
+  paymentStateOf,
+  refundStateOf,
+  warningStateOf,
+  type CardPayment,
+} from '../billing/card-payments.ts';
 import { startTopUp } from '../billing/start-top-up.ts';
+import type { StripeState } from '../billing/stripe-states.ts';
 import {
   cardRefundCents,
   getOwnTopUp,
@@ -33,6 +42,40 @@ const wish = z.strictObject({
     .openapi({ description: 'Keep the card for automatic top-ups; the page at Stripe says so.' }),
 });
 
+const standing = {
+  stripe_status: z.string().nullable().openapi({
+    description:
+      "Stripe's own word, also one that this gateway does not know yet. Null where it was not kept.",
+  }),
+  meaning: z.string(),
+  next_step: z.string().nullable().openapi({ description: 'What you can do; null: nothing is needed.' }),
+};
+
+const cardRefund = z.object({
+  refund_id: z.string(),
+  amount_usd: usdOut,
+  state: z.enum(['pending', 'succeeded', 'canceled', 'failed']),
+  ...standing,
+});
+
+const cardDispute = z.object({
+  dispute_id: z.string(),
+  amount_usd: usdOut,
+  state: z
+    .enum(['inquiry', 'open', 'won', 'lost'])
+    .openapi({ description: '`inquiry`: the bank asks; no money was taken and no credits are frozen.' }),
+  ...standing,
+});
+
+const fraudWarning = z.object({
+  warning_id: z.string(),
+  fraud_type: z.string().openapi({ description: 'In the words of the card network.' }),
+  actionable: z.boolean().openapi({ description: 'Nothing was refunded or disputed yet.' }),
+  meaning: z.string(),
+  next_step: z.string().nullable(),
+  warned_at: moment,
+});
+
 const loadOut = z
   .object({
     load_id: z.string().openapi({ example: 'top_0199f2…' }),
@@ -50,6 +93,9 @@ const loadOut = z
     created_at: moment,
     paid_at: moment.nullable(),
     failure: z.string().nullable(),
+    payment: z.object(standing).nullable().openapi({
+      description: 'How far Stripe says the payment is; null before there is one.',
+    }),
     receipt_url: z.string().nullable(),
     invoice_url: z.string().nullable(),
     refunded_usd: usdOut.openapi({
@@ -59,7 +105,14 @@ const loadOut = z
       description:
         'What was refunded and never reached the card: the refund failed, or was canceled. The credits it had taken were given back.',
     }),
-    card_dispute: z.enum(['none', 'open', 'won', 'lost']),
+    card_refunds: z.array(cardRefund),
+    card_dispute: z.enum(['none', 'open', 'won', 'lost']).openapi({
+      description: 'Of all its card disputes; inquiries are none.',
+    }),
+    card_disputes: z.array(cardDispute),
+    fraud_warnings: z.array(fraudWarning).openapi({
+      description: "What the card's bank reported as fraud. No credits are taken for that.",
+    }),
     frozen_credits: amountOut.openapi({ description: 'Set aside while the payment is contested.' }),
     reversed_credits: amountOut.openapi({
       description: 'Taken back, as the payment was. Less again when a refund of it fails.',
@@ -161,7 +214,7 @@ export function loadRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
       const owner = { organizationId, currency, accountId, keyId };
       const wish = { ...owner, amountCents, savesCard, idempotencyKey };
       const topUp = await askStripeFor(deps, caller, () => startTopUp(deps.billing, wish));
-      return c.json(formatLoad(topUp), 201);
+      return c.json(formatLoad(topUp, (await listCardPayments(db, [topUp.id])).get(topUp.id)), 201);
     })
     .openapi(list, async (c) => {
       const { status, limit, cursor } = c.req.valid('query');
@@ -170,16 +223,24 @@ export function loadRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
         before: beforeOf(cursor),
         limit: limit + 1,
       });
-      return c.json(toPage(rows, limit, formatLoad, topUpId), 200);
+      const told = await listCardPayments(
+        db,
+        rows.map(({ id }) => id),
+      );
+      return c.json(
+        toPage(rows, limit, (row) => formatLoad(row, told.get(row.id)), topUpId),
+        200,
+      );
     })
     .openapi(show, async (c) => {
       const topUp = await getOwnTopUp(db, c.get('caller'), c.req.valid('param').id);
       const isContested = topUp.cardDispute !== 'none' || topUp.refundedCents > 0n;
       const calls = isContested ? await listAffectedCalls(db, topUp) : [];
+      const told = await listCardPayments(db, [topUp.id]);
       const named = calls.slice(0, MOST_CALLS);
       return c.json(
         {
-          ...formatLoad(topUp),
+          ...formatLoad(topUp, told.get(topUp.id)),
           calls_affected: named.map(({ callId, micros }) => ({
             call_id: callId,
             credits: formatCredits(micros),
@@ -204,7 +265,7 @@ function beforeOf(cursor: string | undefined): string | undefined {
   return uuid;
 }
 
-function formatLoad(topUp: TopUp): LoadBody {
+function formatLoad(topUp: TopUp, told: CardPayment | undefined): LoadBody {
   return {
     load_id: topUpId(topUp),
     amount_usd: usdOf(topUp.amountCents),
@@ -216,15 +277,46 @@ function formatLoad(topUp: TopUp): LoadBody {
     created_at: topUp.createdAt.toISOString(),
     paid_at: topUp.paidAt?.toISOString() ?? null,
     failure: topUp.failure,
+    payment:
+      topUp.paymentState === null
+        ? null
+        : formatState(topUp.paymentState, paymentStateOf(topUp.paymentState)),
     receipt_url: topUp.receiptUrl,
     invoice_url: topUp.invoiceUrl,
     refunded_usd: usdOf(cardRefundCents(topUp)),
     failed_refund_usd: usdOf(topUp.failedRefundCents),
+    card_refunds: (told?.refunds ?? []).map((row) => ({
+      refund_id: row.refundId,
+      amount_usd: usdOf(row.cents),
+      state: row.state,
+      ...formatState(row.stripeStatus, refundStateOf(row)),
+    })),
     card_dispute: topUp.cardDispute,
+    card_disputes: (told?.disputes ?? []).map((row) => ({
+      dispute_id: row.disputeId,
+      amount_usd: usdOf(row.cents),
+      state: row.state,
+      ...formatState(row.stripeStatus, disputeStateOf(row)),
+    })),
+    fraud_warnings: (told?.warnings ?? []).map((row) => {
+      const { shown: meaning, next: next_step } = warningStateOf(row);
+      return {
+        warning_id: row.warningId,
+        fraud_type: row.fraudType,
+        actionable: row.isActionable,
+        meaning,
+        next_step,
+        warned_at: row.warnedAt.toISOString(),
+      };
+    }),
     frozen_credits: formatCredits(topUp.frozenMicros),
     reversed_credits: formatCredits(topUp.reversedMicros),
     owed_credits: formatCredits(topUp.owedMicros),
   };
+}
+
+function formatState(stripeStatus: string | null, { shown, next }: StripeState<string>) {
+  return { stripe_status: stripeStatus, meaning: shown, next_step: next };
 }
 
 function formatInvoice(topUp: TopUp): InvoiceBody {

@@ -23,12 +23,31 @@ const linkOut = z
   })
   .openapi('PayoutOnboarding');
 
+const disabledOut = z.object({
+  status: z.enum(['onboarding', 'pending', 'restricted', 'rejected', 'gone']).openapi({
+    description:
+      '`gone`: disconnected, deleted or unknown to Stripe; the link of POST connects a new account. `pending`: Stripe is at work. `rejected`: for good.',
+  }),
+  reason: z.string().nullable().openapi({
+    description: "Stripe's word, or `account.deauthorized`, `account.deleted`, `account.unknown`.",
+  }),
+  meaning: z.string(),
+  next_step: z.string().nullable(),
+  since: moment.nullable().openapi({ description: 'When it was found to be gone.' }),
+});
+
 const accountOut = z
   .object({
     currency: z.enum(['live', 'test']),
-    connected: z.boolean().openapi({ description: 'False until an onboarding link was asked for.' }),
+    connected: z.boolean().openapi({
+      description: 'False until an onboarding link was asked for, and again when the account is gone.',
+    }),
     ready: z.boolean().openapi({ description: 'Stripe pays this account.' }),
     requirements: z.array(z.string()).openapi({ description: 'What Stripe still wants to know.' }),
+    disabled: disabledOut.optional().openapi({
+      description:
+        'Why Stripe does not pay the account, once it was asked. Payouts are paused meanwhile and the credits stay available.',
+    }),
     schedule: z.enum(PAYOUT_SCHEDULES),
     minimum_credits: amountOut.openapi({ description: 'What is less is not paid by the schedule.' }),
   })
@@ -60,7 +79,7 @@ export function payoutAccountRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     tags,
     summary: 'A link to open or complete the account you are paid into',
     description:
-      'The Stripe account is made the first time. Ask again for a new link whenever one is needed.',
+      'The Stripe account is made the first time, and anew when the one there was is gone. Ask again for a new link whenever one is needed.',
     ...withStripe(deps, 'billing:write'),
     request: { query: noQuery },
     responses: { 200: json(linkOut, 'The link.'), ...refusals },
@@ -117,10 +136,19 @@ function payeeOf(caller: { organizationId: string; currency: Currency }) {
 function formatAccount(currency: Currency, account: PayoutAccount): PayoutAccountBody {
   return {
     currency,
-    connected: account.stripeAccountId !== undefined,
+    connected: account.stripeAccountId !== undefined && account.goneAt === undefined,
     ready: account.isReady,
     requirements: account.requirements,
+    ...disabledOf(account),
     schedule: account.schedule,
     minimum_credits: formatCredits(account.minimumMicros),
   };
+}
+
+function disabledOf(account: PayoutAccount): Pick<PayoutAccountBody, 'disabled'> {
+  const { stored: status, shown, next } = account.standing;
+  if (status === 'unconnected' || status === 'ready') return {};
+  const reason = account.disabledReason ?? null;
+  const since = account.goneAt?.toISOString() ?? null;
+  return { disabled: { status, reason, meaning: shown, next_step: next, since } };
 }

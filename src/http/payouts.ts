@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { formatCredits } from '../base/money.ts';
-import { getPayout, listPayouts, noSuchPayout, requestPayout } from '../billing/payouts.ts';
+import { getPayout, listPayouts, noSuchPayout, requestPayout, transferStateOf } from '../billing/payouts.ts';
 import type { Payout } from '../billing/send-payout.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
@@ -37,6 +37,8 @@ const payoutOut = z
         '`requested`: on its way to Stripe. `paid`: with your Stripe account, which pays your bank.',
     }),
     failure: z.string().nullable(),
+    meaning: z.string(),
+    next_step: z.string().nullable().openapi({ description: 'What you can do; null: nothing is needed.' }),
     transfer_id: z.string().nullable().openapi({ description: "Stripe's name for it." }),
     created_at: moment,
     ended_at: moment.nullable(),
@@ -129,6 +131,7 @@ export function payoutRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
 }
 
 function formatPayout(row: Payout): PayoutBody {
+  const { shown: meaning, next: next_step } = transferStateOf(row);
   return {
     payout_id: idOfUuid('pay', row.id),
     currency: row.currency,
@@ -136,6 +139,8 @@ function formatPayout(row: Payout): PayoutBody {
     returned: formatCredits(row.returnedMicros),
     status: row.status,
     failure: row.failure,
+    meaning,
+    next_step,
     transfer_id: row.transferId,
     created_at: row.createdAt.toISOString(),
     ended_at: row.endedAt?.toISOString() ?? null,

@@ -58,6 +58,21 @@ export const WEBHOOK_EVENTS = {
       currency,
     }),
   },
+  'card_fraud.warned': {
+    summary: "A card's bank reports the payment of a load as fraud; no credits were taken",
+    description:
+      'Sent when Stripe passes the warning on, and again when nothing can be done about it any more.',
+    data: z.object({
+      load_id: z.string(),
+      amount_usd: usdOut,
+      warning_id: z.string().openapi({ description: "Stripe's name for it." }),
+      fraud_type: z.string().openapi({ description: 'In the words of the card network.' }),
+      actionable: z.boolean().openapi({ description: 'Nothing was refunded or disputed yet.' }),
+      meaning: z.string(),
+      next_step: z.string().nullable(),
+      currency,
+    }),
+  },
   'balance.low': {
     summary: 'The balance fell below what PUT /v1/billing/alerts names',
     data: z.object({ balance: amountOut, balance_below: amountOut, currency }),
@@ -88,6 +103,19 @@ export const WEBHOOK_EVENTS = {
   'payout.failed': {
     summary: 'A payout, or a part of it, came back and is available again',
     data: z.object({ ...ofPayout, returned: amountOut, reason: z.string() }),
+  },
+  'payout_account.changed': {
+    summary: 'Stripe pays your account, or does not any more, or for another reason',
+    description: 'While it is not `ready`, payouts are paused and your credits stay available.',
+    data: z.object({
+      ready: z.boolean(),
+      status: z.enum(['unconnected', 'ready', 'onboarding', 'pending', 'restricted', 'rejected', 'gone']),
+      reason: z.string().nullable(),
+      meaning: z.string(),
+      next_step: z.string().nullable(),
+      requirements: z.array(z.string()),
+      currency,
+    }),
   },
   [TEST_TYPE]: {
     summary: 'What POST /v1/webhooks/{id}/test sends',

@@ -88,21 +88,25 @@ export async function setBudgetCaps(
 }
 
 /**
- * What the journal says was spent from a balance, by one key or by all: what a new meter begins with. It reads
- * the whole history and locks nothing; calls that are under way are not in it.
+ * What the journal says was spent from a balance, by one key or by all, in these times or ever. It locks nothing, and
+ * calls that are under way are not in it.
  */
 export async function sumSpent(
-  db: Db,
+  db: Db | Tx,
   { accountId, keyId }: { accountId: bigint; keyId?: string },
   now: Date,
+  times: { from?: string; before?: string } = {},
 ): Promise<Spent> {
+  const { from, before } = times;
   const day = dayOf(now);
   const sumSince = (date: string) =>
     sql`coalesce(sum(amount) FILTER (WHERE created_at >= ${`${date}T00:00:00Z`}::timestamptz), 0)`;
   const { rows } = await db.execute<{ day: string; month: string; total: string }>(sql`
     SELECT ${sumSince(day)} AS day, ${sumSince(`${day.slice(0, 7)}-01`)} AS month, coalesce(sum(amount), 0) AS total
     FROM ${ledgerJournal}
-    WHERE debit = ${accountId} AND kind = 'settle'${keyId === undefined ? sql`` : sql` AND key_id = ${keyId}`}`);
+    WHERE debit = ${accountId} AND kind = 'settle'${keyId === undefined ? sql`` : sql` AND key_id = ${keyId}`}
+      ${before === undefined ? sql`` : sql` AND created_at < ${before}::timestamptz`}
+      ${from === undefined ? sql`` : sql` AND created_at >= ${from}::timestamptz AND seq >= (SELECT ledger_first_seq(${accountId}, ${from}::timestamptz))`}`);
   const [row] = rows;
   invariant(row, 'an aggregate has a row');
   return {

@@ -125,7 +125,7 @@ export const spendMeters = pgTable(
     usedTotal: micros()
       .notNull()
       .default(sql`0`),
-    /** Calls that were under way then are not counted. Null for a meter as old as its key. */
+    /** Some calls that were under way then may not be counted. Null for a meter that has counted every call. */
     openedAt: timestamp({ withTimezone: true }).defaultNow(),
   },
   (table) => [

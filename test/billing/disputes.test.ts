@@ -624,6 +624,89 @@ test('of two equal calls silence gives back one: the other is rejected, unless i
   }
 });
 
+test('one payment does not buy a series: a call is no duplicate of one that was given back, or proved another', async () => {
+  const parties = await sales.newParties();
+  const calls: string[] = [];
+  for (let n = 0; n < 6; n += 1) calls.push(await sales.sell(parties, { input: 'same' }));
+  const decided = [];
+  for (const callId of calls.slice(1)) decided.push(await open({ parties, callId, reason: 'duplicate' }));
+  assert.deepEqual(
+    decided.map(({ status, duplicate_of: reason }) => [status, reason]),
+    [
+      ['refunded', calls[0]],
+      ['rejected', null],
+      ['refunded', calls[2]],
+      ['rejected', null],
+      ['refunded', calls[4]],
+    ],
+  );
+  assert.match(decided[1]?.explanation ?? '', /One payment is the reason of one refund/);
+  await assertBooks(parties, { balance: 970n * CREDIT, disputed: 0n });
+});
+
+test('a call that proved another to be a duplicate is none itself', async () => {
+  const parties = await sales.newParties();
+  await sales.sell(parties, { input: 'same' });
+  const second = await sales.sell(parties, { input: 'same' });
+  const third = await sales.sell(parties, { input: 'same' });
+  assert.equal((await open({ parties, callId: third, reason: 'duplicate' })).duplicate_of, second);
+  const decided = await open({ parties, callId: second, reason: 'duplicate' });
+  assert.equal(decided.status, 'rejected');
+  assert.match(decided.explanation ?? '', /this is the one that is paid for/);
+});
+
+test('a claim that waits for its seller, also as a duplicate, makes its call prove nothing', async () => {
+  const parties = await sales.newParties();
+  await sales.sell(parties, { input: 'same', output: 'one picture' });
+  const second = await sales.sell(parties, { input: 'same', output: 'another picture' });
+  const third = await sales.sell(parties, { input: 'same', output: 'another picture' });
+  const { dispute_id: id } = await open({ parties, callId: second, reason: 'duplicate' });
+  // The first is unspent, and its answer is another one.
+  const asked = await open({ parties, callId: third, reason: 'duplicate' });
+  assert.deepEqual([asked.status, asked.duplicate_of], ['open', null]);
+  await answer(parties, id, { decision: 'reject' });
+  const fourth = await sales.sell(parties, { input: 'same', output: 'another picture' });
+  assert.equal((await open({ parties, callId: fourth, reason: 'duplicate' })).duplicate_of, second);
+});
+
+test('in whatever order and at the same moment equal calls are disputed, each refund rests on a paid call of its own', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.constantFrom('one', 'other'), { minLength: 2, maxLength: 7 }),
+      fc.infiniteStream(fc.nat(1_000_000)),
+      fc.integer({ min: 1, max: 7 }),
+      async (answers, chances, atOnce) => {
+        sales.clock.reset();
+        const parties = await sales.newParties();
+        const ids: string[] = [];
+        for (const output of answers) ids.push(await sales.sell(parties, { input: 'same', output }));
+        const next = () => chances.next().value as number;
+        const order = ids.map((id) => ({ id, at: next() })).toSorted((a, b) => a.at - b.at);
+        for (let i = 0; i < order.length; i += atOnce) {
+          const batch = order.slice(i, i + atOnce);
+          await Promise.all(
+            batch.map(({ id: callId }) =>
+              open({ parties, callId, reason: next() % 4 === 0 ? 'other' : 'duplicate' }),
+            ),
+          );
+        }
+        sales.clock.later(ANSWER_MS);
+        await decideOverdueDisputes(sales.deps);
+        const { rows } = await sales.database.pool.query<{ call: string; reason: string | null }>(
+          `SELECT call_id AS call, duplicate_of AS reason FROM disputes WHERE buyer_id = $1 AND status = 'refunded'`,
+          [parties.buyer.organizationId],
+        );
+        const refunded = new Set(rows.map(({ call }) => call));
+        const reasons = rows.map(({ reason }) => reason).filter((reason) => reason !== null);
+        assert.equal(new Set(reasons).size, reasons.length, 'no call is the reason of two refunds');
+        for (const reason of reasons) assert.ok(!refunded.has(reason), 'a reason stays paid');
+        assert.deepEqual((await sales.books(parties)).faults, []);
+      },
+    ),
+    { numRuns: 60, interruptAfterTimeLimit: 60_000, markInterruptAsFailure: true },
+  );
+});
+
 test('an overcharge is refunded exactly by its excess, fee included, and the rest stays with the seller', async () => {
   const parties = await sales.newParties();
   const callId = await sales.sell(parties);

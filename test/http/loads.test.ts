@@ -198,6 +198,51 @@ test('a refund that failed is shown with the load, and what came back among the 
   assert.equal((await rest.send('GET', '/v1/billing/balance', { key })).body.credits, '1000');
 });
 
+test('what Stripe says of a payment, an inquiry about it and a fraud warning is shown with the load', async () => {
+  const { key } = await newBuyer();
+  const { body } = await load(key, { amount_usd: 10 });
+  assert.equal(body.payment, null);
+  const before = stripe.events.length;
+  const intent = await pay(body.payment_url);
+  const inquiry = stripe.openDispute(intent, 400, 'warning_needs_response');
+  const warning = stripe.warnFraud(intent);
+  for (const event of stripe.events.slice(before)) {
+    assert.equal((await stripe.deliver(event, rest.url)).status, 200);
+  }
+  const one = (await rest.send('GET', `/v1/billing/loads/${body.load_id}`, { key })).body;
+  assert.deepEqual(
+    [one.payment.stripe_status, one.payment.next_step, one.card_dispute, one.frozen_credits],
+    ['payment_intent.succeeded', null, 'none', '0'],
+  );
+  const [dispute] = one.card_disputes;
+  assert.deepEqual(
+    [dispute.dispute_id, dispute.amount_usd, dispute.state, dispute.stripe_status],
+    [inquiry.id, '4.00', 'inquiry', 'warning_needs_response'],
+  );
+  assert.match(dispute.meaning, /No money was taken/);
+  const [warned] = one.fraud_warnings;
+  assert.deepEqual(
+    [warned.warning_id, warned.fraud_type, warned.actionable],
+    [warning.id, 'made_with_stolen_card', true],
+  );
+  assert.match(warned.next_step, /tell your bank/);
+  const [listed] = (await rest.send('GET', '/v1/billing/loads', { key })).body.items;
+  assert.deepEqual(
+    [listed.payment, listed.card_disputes, listed.fraud_warnings, listed.card_refunds],
+    [one.payment, one.card_disputes, one.fraud_warnings, []],
+  );
+});
+
+test('a thin event that Stripe has signed is acknowledged', async () => {
+  const thin = { id: 'evt_thin', object: 'v2.core.event', type: 'v2.core.account.updated', livemode: false };
+  const { body, headers } = stripe.sign(thin as never);
+  const send = (signed: Record<string, string>) =>
+    fetch(`${rest.url}/v1/billing/webhooks/stripe`, { method: 'POST', body, headers: signed });
+  const heard = await send(headers);
+  assert.deepEqual([heard.status, await heard.json()], [200, { received: true }]);
+  assert.equal((await send({ ...headers, 'stripe-signature': 't=1,v1=0' })).status, 400);
+});
+
 test('loads are listed page by page, by status, and only to their owner in their currency', async () => {
   const buyer = await newBuyer();
   const ids: string[] = [];

@@ -219,6 +219,39 @@ test('a reversal that Stripe tells by its webhook gives the credits back, once',
   assert.deepEqual([body.status, body.returned], ['failed', '2']);
 });
 
+test('a seller whose Stripe account is gone sees why, and is onboarded again', async () => {
+  await sellCalls(1, true);
+  const { key } = await newSellerKey();
+  const lost = stripe.all('account').at(-1)?.id ?? '';
+  stripe.deauthorize(lost);
+  const event = stripe.events.at(-1);
+  assert.ok(event?.type === 'account.application.deauthorized');
+  for (let n = 0; n < 2; n += 1) assert.equal((await stripe.deliver(event, rest.url)).status, 200);
+
+  const { body } = await rest.send('GET', account, { key });
+  assert.deepEqual([body.connected, body.ready], [false, false]);
+  const { since, meaning, ...disabled } = body.disabled;
+  assert.deepEqual(disabled, {
+    status: 'gone',
+    reason: 'account.deauthorized',
+    next_step: 'Connect a new account with POST /v1/billing/payouts/account.',
+  });
+  assert.ok(Date.parse(since) <= Date.now() && meaning.length > 0);
+  const refused = await pay(key);
+  assert.equal(refused.status, 409);
+  assert.match(refused.body.detail, /Connect a new account/);
+
+  assert.equal((await rest.send('POST', account, { key })).status, 200);
+  const next = stripe.all('account').at(-1)?.id ?? '';
+  assert.notEqual(next, lost);
+  const waiting = await rest.send('GET', account, { key });
+  assert.deepEqual([waiting.body.connected, waiting.body.disabled.reason], [true, 'requirements.past_due']);
+  stripe.completeOnboarding(next);
+  const ready = await rest.send('GET', account, { key });
+  assert.deepEqual([ready.body.connected, ready.body.ready, ready.body.disabled], [true, true, undefined]);
+  assert.equal((await pay(key)).body.status, 'paid');
+});
+
 test('the pages Stripe sends a person back to say what comes next, and load nothing', async () => {
   for (const path of ['/billing/payouts/onboarded', '/billing/payouts/link-expired']) {
     const page = await rest.send('GET', path);

@@ -40,6 +40,30 @@ export function find(books: Books, id: string, kind?: string): Thing {
   });
 }
 
+/** How Stripe speaks of an account that is not this platform's any more. */
+export type Gone = 400 | 403 | 404 | 'deleted';
+
+/** A connected account, as the platform may still see it. */
+export function findAccount(books: Books, id: string, isDestination = false): Thing {
+  const gone = books.things.get(id)?.['gone'] as Gone | undefined;
+  if (gone === undefined) return find(books, id, 'account');
+  // Stripe shows a deleted account to those who retrieve it, and pays it no more than any other that is gone.
+  if (gone === 'deleted' && !isDestination) return { id, object: 'account', created: 0, deleted: true };
+  const status = gone === 'deleted' ? 400 : gone;
+  throw new Refused(
+    status,
+    {
+      type: 'invalid_request_error',
+      code: status === 403 ? 'account_invalid' : 'resource_missing',
+      message:
+        status === 403
+          ? `The provided key does not have access to account '${id}' (or that account does not exist). Application access may have been revoked.`
+          : `No such ${isDestination ? 'destination' : 'account'}: '${id}'`,
+    },
+    isDestination,
+  );
+}
+
 /** Files a new thing. */
 export function put(books: Books, object: string, prefix: string, members: Record<string, unknown>): Thing {
   const id = `${prefix}_${randomBytes(12).toString('hex')}`;
@@ -116,7 +140,7 @@ export const ENDPOINTS: Endpoint[] = [
     method: 'POST',
     path: /^\/v1\/account_links$/,
     answer: (books, params) => {
-      const account = find(books, text(params, 'account'), 'account');
+      const account = findAccount(books, text(params, 'account'));
       text(params, 'return_url');
       text(params, 'refresh_url');
       const created = Math.floor(books.now() / 1000);
@@ -375,11 +399,12 @@ export function openDispute(books: Books, intent: Thing, cents?: number, status 
     currency: 'usd',
     payment_intent: intent.id,
     reason: 'fraudulent',
-    balance_transactions: [{ amount: -amount }],
+    // An inquiry takes no money.
+    balance_transactions: status.startsWith('warning_') ? [] : [{ amount: -amount }],
     status,
   });
   books.emit('charge.dispute.created', dispute);
-  books.emit('charge.dispute.funds_withdrawn', dispute);
+  if (!status.startsWith('warning_')) books.emit('charge.dispute.funds_withdrawn', dispute);
   return dispute;
 }
 
@@ -389,9 +414,20 @@ export function closeDispute(books: Books, id: string, status: 'won' | 'lost'): 
   return dispute;
 }
 
+export function warnFraud(books: Books, intent: Thing, fraudType = 'made_with_stolen_card'): Thing {
+  const warning = put(books, 'radar.early_fraud_warning', 'issfr', {
+    actionable: true,
+    charge: intent['latest_charge'],
+    fraud_type: fraudType,
+    payment_intent: intent.id,
+  });
+  books.emit('radar.early_fraud_warning.created', warning);
+  return warning;
+}
+
 function createTransfer(books: Books, params: Params): Thing {
   const amount = Number(text(params, 'amount'));
-  const account = find(books, text(params, 'destination'), 'account');
+  const account = findAccount(books, text(params, 'destination'), true);
   if ((account['capabilities'] as { transfers: string }).transfers !== 'active') {
     const message =
       'Your destination account needs to have at least one of the following capabilities enabled: transfers.';
@@ -429,7 +465,7 @@ export function reverseTransfer(books: Books, id: string, cents?: number): Thing
 
 /** The thing as it is now, without what Stripe would not show. */
 export function snapshot(thing: Thing): Thing {
-  const { asked: _, hidden_intent: __, next: ___, ...shown } = structuredClone(thing);
+  const { asked: _, hidden_intent: __, next: ___, gone: ____, ...shown } = structuredClone(thing);
   return shown;
 }
 

@@ -10,6 +10,7 @@ import {
   ENDPOINTS,
   expireSession,
   find,
+  findAccount,
   finishLatePayment,
   newCard,
   openDispute,
@@ -18,7 +19,9 @@ import {
   Refused,
   reverseTransfer,
   snapshot,
+  warnFraud,
   type Books,
+  type Gone,
   type Outcome,
   type Params,
   type Thing,
@@ -61,10 +64,19 @@ export type StripeStandIn = {
   /** What became of a refund; one that succeeded may still fail. */
   endRefund(refundId: string, status: 'succeeded' | 'failed' | 'canceled'): Thing;
   openDispute(intentId: string, cents?: number, status?: string): Thing;
+  /** Any word, also one that Stripe has yet to add. */
+  moveDispute(disputeId: string, status: string): Thing;
   closeDispute(disputeId: string, status: 'won' | 'lost'): Thing;
+  /** The card's bank reports a payment as fraud, and whether anything can still be done about that. */
+  warnFraud(intentId: string, fraudType?: string): Thing;
+  endWarning(warningId: string): Thing;
   /** The seller has filled in Stripe's forms, or Stripe wants more. */
   completeOnboarding(accountId: string): void;
-  requireMore(accountId: string, requirements: string[]): void;
+  requireMore(accountId: string, requirements: string[], disabledReason?: string): void;
+  /** The platform cannot reach the account any more, and Stripe says so like this; undefined: it can again. */
+  loseAccount(accountId: string, gone: Gone | undefined): void;
+  /** Its owner has disconnected it. Stripe sends the event when it has come to do so. */
+  deauthorize(accountId: string, gone?: Gone): void;
   reverseTransfer(transferId: string, cents?: number): Thing;
   /** What the platform has for transfers; undefined: enough. */
   setPlatformCents(cents: number | undefined): void;
@@ -200,7 +212,7 @@ export async function startStripe(
       const match = endpoint.method === method ? endpoint.path.exec(path) : null;
       if (match) return expand(snapshot(endpoint.answer(books, params, match[1] ?? '')), expanded);
     }
-    const place = /^\/v1\/(checkout\/sessions|[a-z_]+)(?:\/(\w+))?$/.exec(path);
+    const place = /^\/v1\/(checkout\/sessions|radar\/early_fraud_warnings|[a-z_]+)(?:\/(\w+))?$/.exec(path);
     const kind = KINDS[place?.[1] ?? ''];
     if (method !== 'GET' || !kind) {
       throw new Refused(404, {
@@ -208,6 +220,7 @@ export async function startStripe(
         message: `Unrecognized request URL (${method}: ${path}).`,
       });
     }
+    if (kind === 'account' && place?.[2] !== undefined) return snapshot(findAccount(books, place[2]));
     if (place?.[2] !== undefined) return expand(snapshot(find(books, place[2], kind)), expanded);
     return list(kind, params, path, expanded);
   }
@@ -266,7 +279,18 @@ export async function startStripe(
     refund: (id, cents, status) => refund(books, find(books, id, 'payment_intent'), cents, status),
     endRefund: (id, status) => endRefund(books, id, status),
     openDispute: (id, cents, status) => openDispute(books, find(books, id, 'payment_intent'), cents, status),
+    moveDispute: (id, status) => {
+      const dispute = Object.assign(find(books, id, 'dispute'), { status });
+      books.emit('charge.dispute.updated', dispute);
+      return dispute;
+    },
     closeDispute: (id, status) => closeDispute(books, id, status),
+    warnFraud: (id, fraudType) => warnFraud(books, find(books, id, 'payment_intent'), fraudType),
+    endWarning: (id) => {
+      const warning = Object.assign(find(books, id, 'radar.early_fraud_warning'), { actionable: false });
+      books.emit('radar.early_fraud_warning.updated', warning);
+      return warning;
+    },
     completeOnboarding: (id) => {
       const account = Object.assign(find(books, id, 'account'), {
         charges_enabled: true,
@@ -277,14 +301,23 @@ export async function startStripe(
       });
       books.emit('account.updated', account, id);
     },
-    requireMore: (id, requirements) => {
+    loseAccount: (id, gone) => void (find(books, id, 'account')['gone'] = gone),
+    deauthorize: (id, gone = 403) => {
+      find(books, id, 'account')['gone'] = gone;
+      books.emit(
+        'account.application.deauthorized',
+        { id: 'ca_platform', object: 'application', created: 0 },
+        id,
+      );
+    },
+    requireMore: (id, requirements, disabledReason = 'requirements.past_due') => {
       const account = Object.assign(find(books, id, 'account'), {
         payouts_enabled: false,
         capabilities: { transfers: 'inactive' },
         requirements: {
           currently_due: requirements,
           past_due: requirements,
-          disabled_reason: 'requirements.past_due',
+          disabled_reason: disabledReason,
         },
       });
       books.emit('account.updated', account, id);
@@ -332,6 +365,7 @@ const KINDS: Record<string, string> = {
   charges: 'charge',
   refunds: 'refund',
   disputes: 'dispute',
+  'radar/early_fraud_warnings': 'radar.early_fraud_warning',
   invoices: 'invoice',
   accounts: 'account',
   transfers: 'transfer',
