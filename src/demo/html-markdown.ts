@@ -1,4 +1,5 @@
 import { Readability } from '@mozilla/readability';
+import { readPage, type PageSource } from './html-charset.ts';
 import { flattenCode } from './html-code.ts';
 import { copyOf, parseHtml, type DomDocument, type DomElement } from './html-document.ts';
 import { simplifyInline } from './html-inline.ts';
@@ -12,14 +13,14 @@ import { escapeText, LINE_START } from './markdown-inline.ts';
 import { Refusal } from './refusal.ts';
 import { splitWords } from './sentences.ts';
 
-export type HtmlJob = { html: string; baseUrl: string | undefined; mainContentOnly: boolean };
+export type HtmlJob = { source: PageSource; baseUrl: string | undefined; mainContentOnly: boolean };
 
 /** What the HTML converter sells. */
 export type MarkdownPage = { title: string; markdown: string; words: number; links_count: number };
 
 /** Converts one page. `mainContentOnly` leaves out navigation, sidebars and footers where an article is found. */
-export function htmlToMarkdown({ html, baseUrl, mainContentOnly }: HtmlJob): MarkdownPage {
-  const document = parseHtml(html);
+export function htmlToMarkdown({ source, baseUrl, mainContentOnly }: HtmlJob): MarkdownPage {
+  const document = parseHtml(readPage(source));
   if (document.querySelector('frameset'))
     throw new Refusal(422, 'The page consists of frames; give the url of the page in one of them.');
   if (depthOf(document.body) > MAX_DEPTH) throw new Refusal(422, 'The page is nested too deeply.');
