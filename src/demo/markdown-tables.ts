@@ -66,7 +66,9 @@ function layOut(table: DomElement, texts: ReadonlyMap<DomElement, string>): stri
         while (values.length < column) values.push('');
         values.push(texts.get(cell) ?? '');
         const last = index + (spanOf(cell, 'rowspan', MAX_ROWSPAN) || rows.length);
-        for (const end = column + columns; column < end; column += 1) freeFrom[column] = last;
+        // Where two cells overlap, the slot is taken until both have ended.
+        for (const end = column + columns; column < end; column += 1)
+          freeFrom[column] = Math.max(freeFrom[column] ?? 0, last);
       }
       grid.push(values);
     }
