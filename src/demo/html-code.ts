@@ -10,12 +10,11 @@ export function flattenCode(root: DomElement): void {
     if (!hasAncestor(block, PREFORMATTED)) flattenBlock(block);
   }
   for (const code of root.querySelectorAll('code, kbd, samp, tt')) {
-    if (!hasAncestor(code, CODE)) flattenInline(code.nodeName === 'CODE' ? code : rename(code, 'code'));
+    flattenInline(code.nodeName === 'CODE' ? code : rename(code, 'code'));
   }
 }
 
 const PREFORMATTED = new Set(['PRE', 'XMP', 'LISTING', 'PLAINTEXT']);
-const CODE = new Set(['PRE', 'CODE', 'KBD', 'SAMP', 'TT']);
 
 function flattenBlock(block: DomElement): void {
   const flat = block.ownerDocument.createElement('pre');

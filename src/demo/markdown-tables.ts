@@ -48,11 +48,6 @@ const MAX_ROWSPAN = 65_534;
 function layOut(table: DomElement, texts: ReadonlyMap<DomElement, string>): string[][] {
   const grid: string[][] = [];
   let slots = 0;
-  const take = (count: number) => {
-    slots += count;
-    if (slots > MAX_SLOTS)
-      throw new Refusal(422, `A table on the page spans more than ${MAX_SLOTS / 1_000_000} million cells.`);
-  };
   for (const rows of rowsOf(table)) {
     // For each column, the first row of the section that no cell from above reaches into.
     const freeFrom: number[] = [];
@@ -62,7 +57,9 @@ function layOut(table: DomElement, texts: ReadonlyMap<DomElement, string>): stri
       for (const cell of cellsOf(row)) {
         while ((freeFrom[column] ?? 0) > index) column += 1;
         const columns = spanOf(cell, 'colspan', MAX_COLSPAN) || 1;
-        take(column - values.length + columns);
+        // Counted while they are made: a few bytes of spans can ask for more slots than there is memory.
+        slots += column + 1 - values.length;
+        refuseBeyondLimit(slots);
         while (values.length < column) values.push('');
         values.push(texts.get(cell) ?? '');
         const last = index + (spanOf(cell, 'rowspan', MAX_ROWSPAN) || rows.length);
@@ -85,12 +82,16 @@ function spanOf(cell: DomElement, attribute: 'colspan' | 'rowspan', max: number)
 /** The format knows no table without a header, so the first row is one whether it is marked or not. */
 function formatGrid(grid: string[][]): string {
   const width = grid.reduce((widest, row) => Math.max(widest, row.length), 0);
-  if (width * grid.length > MAX_SLOTS)
-    throw new Refusal(422, `A table on the page spans more than ${MAX_SLOTS / 1_000_000} million cells.`);
+  refuseBeyondLimit(width * grid.length);
   const lines = grid.map((row) => {
     const cells = row.map((text) => (text === '' ? ' |' : ` ${text} |`));
     return `|${cells.join('')}${' |'.repeat(width - row.length)}`;
   });
   lines.splice(1, 0, `|${' --- |'.repeat(width)}`);
   return grid.length === 0 ? '' : lines.join('\n');
+}
+
+function refuseBeyondLimit(slots: number): void {
+  if (slots > MAX_SLOTS)
+    throw new Refusal(422, `A table on the page spans more than ${MAX_SLOTS / 1_000_000} million cells.`);
 }

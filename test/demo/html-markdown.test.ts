@@ -26,6 +26,8 @@ const conversions: [promise: string, cases: [html: string, markdown: string][]][
         '<blockquote><ul><li>a<pre>b\n\nc</pre></ul></blockquote>',
         '> - a\n>\n>   ```\n>   b\n>\n>   c\n>   ```',
       ],
+      ['<ol><li><pre>a\nb</pre></ol>', '1. ```\n   a\n   b\n   ```'],
+      ['<code>a <kbd>b</kbd></code> <tt><a href="/x"><code>c</code></a></tt>', '`a b` [`c`](/x)'],
       ['<p><code>a_b <b>c</b> `d`</code>', '`` a_b c `d` ``'],
       ['<p><code><a href="/x">A</a>.b</code>', '[`A`](/x)`.b`'],
       ['<p><kbd>Ctrl</kbd>+<kbd>C</kbd>', '`Ctrl`+`C`'],
@@ -327,6 +329,7 @@ void test('what would take too much room or time is refused in words', () => {
       (error) => error instanceof Refusal && error.status === 422 && message.test(error.message),
     );
   }
+  assert.equal(convert(`<table>${'<tr><td colspan=1000>a'.repeat(2_000)}</table>`).words, 2_000);
   const deep = [
     `${'<ul><li>'.repeat(300)}a`,
     `${'<table><tr><th>h<tr><td>'.repeat(100)}a`,
@@ -338,11 +341,11 @@ void test('what would take too much room or time is refused in words', () => {
 
 void test('long runs of one character take no longer than their length', () => {
   const runs = ['~a', '_a b_ ', '!', '`', '<br>', '&nbsp;', '[', '\\', '<wbr>a', '<sup>2</sup>x'];
-  const slow = runs.map((run) => `<p>${run.repeat(20_000)}x</p>`);
-  slow.push(`<p style="display:${' '.repeat(50_000)}x">a</p>`, `<ol>${'<li>a'.repeat(20_000)}</ol>`);
+  const slow = runs.map((run) => `<p>${run.repeat(10_000)}x</p>`);
+  slow.push(`<p style="display:${' '.repeat(50_000)}x">a</p>`, `<ol>${'<li>a'.repeat(10_000)}</ol>`);
   for (const html of slow) {
     const { user: before } = process.cpuUsage();
     convert(html);
-    assert.ok(process.cpuUsage().user - before < 5_000_000, html.slice(0, 20));
+    assert.ok(process.cpuUsage().user - before < 3_000_000, html.slice(0, 20));
   }
 });
