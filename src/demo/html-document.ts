@@ -1,25 +1,45 @@
 import { createRequire } from 'node:module';
 
 /** The part of the DOM that is used here: this project compiles without the browser's types. */
-export type DomElement = {
+export type DomNode = {
+  readonly nodeType: number;
   readonly nodeName: string;
   readonly parentNode: DomElement | null;
-  readonly children: DomElement[];
-  readonly firstElementChild: DomElement | null;
-  readonly nextElementSibling: DomElement | null;
+  readonly firstChild: DomNode | null;
+  readonly previousSibling: DomNode | null;
+  readonly nextSibling: DomNode | null;
   textContent: string | null;
+  remove(): void;
+};
+
+export type DomText = DomNode & { data: string };
+
+export type DomElement = DomNode & {
+  readonly ownerDocument: DomDocument;
+  readonly children: DomElement[];
+  readonly attributes: Iterable<{ name: string; value: string }>;
+  readonly firstElementChild: DomElement | null;
+  readonly previousElementSibling: DomElement | null;
+  readonly nextElementSibling: DomElement | null;
   getAttribute(name: string): string | null;
+  hasAttribute(name: string): boolean;
   setAttribute(name: string, value: string): void;
   removeAttribute(name: string): void;
-  remove(): void;
+  appendChild(child: DomNode): void;
+  insertBefore(child: DomNode, before: DomNode | null): void;
+  replaceWith(...nodes: DomNode[]): void;
+  cloneNode(deep: boolean): DomElement;
+  normalize(): void;
   querySelector(selector: string): DomElement | null | undefined;
   querySelectorAll(selector: string): DomElement[];
 };
 
-export type DomDocument = DomElement & {
+export type DomDocument = Omit<DomElement, 'cloneNode'> & {
   readonly title: string;
   readonly body: DomElement;
   cloneNode(deep: boolean): DomDocument;
+  createElement(name: string): DomElement;
+  createTextNode(text: string): DomText;
 };
 
 /** Parses as browsers do; scripts never run and nothing is loaded. */

@@ -1,20 +1,47 @@
 import { Readability } from '@mozilla/readability';
-import TurndownService from 'turndown';
+import { readPage, type PageSource } from './html-charset.ts';
+import { flattenCode } from './html-code.ts';
 import { copyOf, parseHtml, type DomDocument, type DomElement } from './html-document.ts';
+import { simplifyInline } from './html-inline.ts';
+import { resolveLinks } from './html-links.ts';
+import { markTasks, straightenLists, TASK } from './html-lists.ts';
+import { separateTables } from './html-tables.ts';
+import { linesOf, textOf } from './html-tree.ts';
+import { removeInvisible } from './html-visible.ts';
+import { writeMarkdown } from './markdown-blocks.ts';
+import { escapeText, LINE_START } from './markdown-inline.ts';
 import { Refusal } from './refusal.ts';
-import { addTableRules } from './markdown-tables.ts';
 import { splitWords } from './sentences.ts';
 
-export type HtmlJob = { html: string; baseUrl: string | undefined; mainContentOnly: boolean };
+export type HtmlJob = { source: PageSource; baseUrl: string | undefined; mainContentOnly: boolean };
 
 /** What the HTML converter sells. */
 export type MarkdownPage = { title: string; markdown: string; words: number; links_count: number };
 
 /** Converts one page. `mainContentOnly` leaves out navigation, sidebars and footers where an article is found. */
-export function htmlToMarkdown({ html, baseUrl, mainContentOnly }: HtmlJob): MarkdownPage {
-  const document = parseHtml(html);
+export function htmlToMarkdown({ source, baseUrl, mainContentOnly }: HtmlJob): MarkdownPage {
+  const document = parseHtml(readPage(source));
+  if (document.querySelector('frameset'))
+    throw new Refusal(422, 'The page consists of frames; give the url of the page in one of them.');
   if (depthOf(document.body) > MAX_DEPTH) throw new Refusal(422, 'The page is nested too deeply.');
-  return convert(document, baseUrl, mainContentOnly);
+  preparePage(document, baseUrl);
+  const title = titleOf(document);
+
+  // Readability takes the tree apart, so it works on one of its own.
+  const article = mainContentOnly ? readArticle(copyOf(document)) : undefined;
+  const content = article ?? document.body;
+  simplify(content);
+  const { text, links } = writeMarkdown(content);
+  if (text === '')
+    throw new Refusal(422, 'The page contains no text; it may be built by scripts in the browser.');
+  // Readability takes the headline for the title and leaves it out of the article.
+  const isHeadless = article !== undefined && title !== '' && !content.querySelector('h1');
+  return {
+    title,
+    markdown: isHeadless ? `# ${escapeText(title)}\n\n${text}` : text,
+    words: splitWords(linesOf(content).replace(STAND_INS, '')).length,
+    links_count: links,
+  };
 }
 
 /** Readability and Turndown recurse into the tree and slow down with the square of its depth. */
@@ -41,55 +68,29 @@ function depthOf(root: DomElement): number {
   return deepest;
 }
 
-function convert(document: DomDocument, baseUrl: string | undefined, mainContentOnly: boolean): MarkdownPage {
-  for (const element of document.querySelectorAll(INVISIBLE)) element.remove();
-  if (baseUrl !== undefined) makeLinksAbsolute(document, baseUrl);
-  for (const link of document.querySelectorAll('a[href^="javascript:"]')) link.removeAttribute('href');
-  for (const image of document.querySelectorAll('img[src^="data:"]')) image.remove();
-  const title = titleOf(document);
+/** Not words: boxes of tasks, and what tells where a line starts. */
+const STAND_INS = new RegExp(`[${TASK}${LINE_START}]`, 'g');
 
-  // Readability takes the tree apart, so it works on one of its own.
-  const article = mainContentOnly ? readArticle(copyOf(document)) : undefined;
-  const content = article ?? document.body;
-  const text = createTurndown()
-    .turndown(content)
-    .replace(/[ \t]+$/gm, '')
-    .replace(/\n{3,}/g, '\n\n')
-    .trim();
-  // Readability takes the headline for the title and leaves it out of the article.
-  const markdown = article && title !== '' && !/^# /m.test(text) ? `# ${title}\n\n${text}` : text;
-  if (text === '')
-    throw new Refusal(422, 'The page contains no text; it may be built by scripts in the browser.');
-  return {
-    title,
-    markdown,
-    words: splitWords(content.textContent ?? '').length,
-    links_count: content.querySelectorAll('a[href]').length,
-  };
+/** What must happen before Readability, which reads a page as it is shown and drops what looks like a form. */
+function preparePage(document: DomDocument, baseUrl: string | undefined): void {
+  removeInvisible(document);
+  resolveLinks(document, baseUrl);
+  markTasks(document.body);
+  flattenCode(document.body);
 }
 
-const INVISIBLE = 'script, style, noscript, template, iframe, object, embed, svg, canvas, [hidden]';
-
-function makeLinksAbsolute(document: DomDocument, pageUrl: string): void {
-  const declared = document.querySelector('base[href]')?.getAttribute('href') ?? '';
-  const base = URL.parse(declared, pageUrl)?.href ?? pageUrl;
-  for (const [selector, attribute] of [
-    ['a[href]', 'href'],
-    ['img[src]', 'src'],
-  ] as const) {
-    for (const element of document.querySelectorAll(selector)) {
-      const target = element.getAttribute(attribute) ?? '';
-      // A link within the page stays one.
-      const absolute = target.startsWith('#') ? undefined : URL.parse(target, base)?.href;
-      if (absolute !== undefined) element.setAttribute(attribute, absolute);
-    }
-  }
+/** Leaves only what Markdown has a form for. */
+function simplify(content: DomElement): void {
+  separateTables(content);
+  straightenLists(content);
+  simplifyInline(content);
 }
 
 /** The headline, when the page's title is the headline with a site's name around it. */
 function titleOf(document: DomDocument): string {
-  const title = oneLine(document.title);
-  const headline = oneLine(document.querySelector('h1')?.textContent ?? '');
+  const title = document.title.replace(/\s+/g, ' ').trim();
+  const heading = document.querySelector('h1');
+  const headline = heading ? textOf(heading) : '';
   return title === '' || (headline !== '' && title.includes(headline)) ? headline : title;
 }
 
@@ -100,34 +101,4 @@ function readArticle(document: DomDocument): DomElement | undefined {
     keepClasses: true,
   });
   return reader.parse()?.content ?? undefined;
-}
-
-function createTurndown(): TurndownService {
-  const turndown = new TurndownService({
-    headingStyle: 'atx',
-    codeBlockStyle: 'fenced',
-    bulletListMarker: '-',
-    emDelimiter: '_',
-    hr: '---',
-  });
-  turndown.remove(['button', 'select', 'textarea', 'title']);
-  turndown.addRule('strikethrough', { filter: ['del', 's'], replacement: (content) => `~~${content}~~` });
-  turndown.addRule('listItem', { filter: 'li', replacement: listItem });
-  addTableRules(turndown);
-  return turndown;
-}
-
-/** One space after the mark, where Turndown writes three. */
-function listItem(content: string, node: TurndownService.Node): string {
-  const item = node as unknown as DomElement;
-  const list = item.parentNode;
-  const position = list ? list.children.indexOf(item) : 0;
-  const first = Number.parseInt(list?.getAttribute('start') ?? '1', 10) || 1;
-  const mark = list?.nodeName === 'OL' ? `${first + position}. ` : '- ';
-  const text = content.trim().replaceAll('\n', `\n${' '.repeat(mark.length)}`);
-  return `${mark}${text}${item.nextElementSibling ? '\n' : ''}`;
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s+/g, ' ').trim();
 }

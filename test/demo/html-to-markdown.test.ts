@@ -4,6 +4,40 @@ import type { MarkdownPage } from '../../src/demo/html-markdown.ts';
 import { SAMPLES } from '../../src/demo/samples.ts';
 import { refusalOf, startSeller } from './seller.ts';
 
+const TEXT = 'Gebühr für „Käufer“';
+const HTML = { 'content-type': 'text/html' };
+
+/** One page in many encodings: what it is, its headers, its bytes. */
+const encoded: [string, Record<string, string>, Uint8Array][] = [
+  ['declared by the header', { 'content-type': 'text/html; charset=ISO-8859-1' }, latin1(`<p>${TEXT}`)],
+  ['declared by a meta', HTML, latin1(`<!-- <meta charset=utf-8> --><META CharSet = "latin1"><p>${TEXT}`)],
+  [
+    'declared by an old meta',
+    HTML,
+    latin1(`<meta http-equiv=Content-Type content="text/html; charset=windows-1252"><p>${TEXT}`),
+  ],
+  ['declared late', HTML, latin1(`<script>${' '.repeat(3_000)}</script><meta charset=latin1><p>${TEXT}`)],
+  ['declared as XML', HTML, latin1(`<?xml version="1.0" encoding="iso-8859-1"?><p>${TEXT}`)],
+  ['declared as nonsense first', HTML, latin1(`<meta charset=klingon><meta charset=latin1><p>${TEXT}`)],
+  ['not declared and in UTF-8', HTML, Buffer.from(`<p>${TEXT}`)],
+  ['not declared and in Latin-1', HTML, latin1(`<p>${TEXT}`)],
+  ['marked against its meta', HTML, Buffer.from(`\ufeff<meta charset=latin1><p>${TEXT}`)],
+  [
+    'marked against its header',
+    { 'content-type': 'text/html; charset=latin1' },
+    Buffer.from(`\ufeff<p>${TEXT}`),
+  ],
+  ['in UTF-16 with a mark', HTML, Buffer.from(`\ufeff<p>${TEXT}`, 'utf16le')],
+  ['in UTF-16 with its bytes swapped', HTML, Buffer.from(`\ufeff<p>${TEXT}`, 'utf16le').swap16()],
+  ['in UTF-16 without a mark', HTML, Buffer.from(`<p>${TEXT}`, 'utf16le')],
+  ['claiming UTF-16 in plain bytes', HTML, Buffer.from(`<meta charset=utf-16><p>${TEXT}`)],
+];
+
+/** Windows-1252, which is what the web means by Latin-1. */
+function latin1(text: string): Uint8Array {
+  return Buffer.from(text.replaceAll('„', '\x84').replaceAll('“', '\x93'), 'latin1');
+}
+
 let seller: Awaited<ReturnType<typeof startSeller>>;
 before(async () => {
   seller = await startSeller({
@@ -12,9 +46,12 @@ before(async () => {
       headers: { 'content-type': 'text/html' },
       body: '<p><a href="../next?a=1">next</a> <a href="#top">top</a> <img src="/i.png" alt="a picture"></p>',
     },
-    '/latin1.html': {
-      headers: { 'content-type': 'text/html; charset=iso-8859-1' },
-      body: Buffer.from('<p>Gebühr für Käufer</p>', 'latin1'),
+    ...Object.fromEntries(
+      encoded.map(([what, headers, body]) => [`/${what.replaceAll(' ', '-')}`, { headers, body }]),
+    ),
+    '/strict.xhtml': {
+      headers: { 'content-type': 'application/xhtml+xml' },
+      body: '<html><head><title/><script src="a.js"/></head><body><p id="a"/><p>1 <![CDATA[< 2]]><br/>3</p></body></html>',
     },
     '/data.json': { headers: { 'content-type': 'application/json' }, body: '{}' },
   });
@@ -74,10 +111,18 @@ void test('links and images become absolute, and links within the page stay', as
   );
 });
 
-void test('the charset of the answer decides how its bytes are read', async () => {
-  const { markdown } = await convert({ url: `${seller.origin}/latin1.html` });
+for (const [what] of encoded) {
+  void test(`the characters of a page ${what} are read as a browser reads them`, async () => {
+    const { markdown, words } = await convert({ url: `${seller.origin}/${what.replaceAll(' ', '-')}` });
 
-  assert.equal(markdown, 'Gebühr für Käufer');
+    assert.deepEqual([markdown, words], [TEXT, 3]);
+  });
+}
+
+void test('a page that is XML has elements without an end and literal text', async () => {
+  const { markdown } = await convert({ url: `${seller.origin}/strict.xhtml`, main_content_only: false });
+
+  assert.equal(markdown, '1 < 2  \n3');
 });
 
 const conversions = [
