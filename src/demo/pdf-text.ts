@@ -1,5 +1,13 @@
-import { extractTextItems, getDocumentProxy, getMeta, type StructuredTextItem } from 'unpdf';
-import { linesToParagraphs, mostCommonSize, type Paragraph, type TextLine } from './pdf-paragraphs.ts';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { getDocumentProxy } from 'unpdf';
+import { toBlocks } from './pdf-columns.ts';
+import { countLetters, readFragments, type Fragment } from './pdf-fragments.ts';
+import { withoutPageFurniture } from './pdf-furniture.ts';
+import { blockToLines, type TextLine } from './pdf-lines.ts';
+import { linesToParagraphs, type Paragraph } from './pdf-paragraphs.ts';
+import { hasFullPagePicture } from './pdf-pictures.ts';
+import { findTitle } from './pdf-title.ts';
 import { Refusal } from './refusal.ts';
 
 export type PdfText = {
@@ -11,23 +19,20 @@ export type PdfText = {
 
 export const MAX_PAGES = 100;
 
-/** Reads a PDF's text in reading order. Refuses what is no PDF, locked, too long, or only pictures of text. */
+/** Reads a PDF's text in reading order. Refuses what is no PDF, locked, cut off, too long, or only pictures of text. */
 export async function readPdfText(bytes: Uint8Array): Promise<PdfText> {
-  if (!startsLikePdf(bytes)) throw new Refusal(422, 'The document is not a PDF.');
+  refuseWhatIsNoPdf(bytes);
   const document = await open(bytes);
   try {
     const pages = document.numPages;
     if (pages > MAX_PAGES) {
       throw new Refusal(422, `The PDF has ${pages} pages; at most ${MAX_PAGES} can be summarised.`);
     }
-    const { items } = await extractTextItems(document);
-    const lines = items.flatMap((page, index) => toLines(page, index + 1));
-    if (countLetters(lines) < MIN_LETTERS) {
-      throw new Refusal(422, 'The PDF contains no text; it is probably scanned and needs OCR first.');
-    }
-    const { info } = await getMeta(document);
+    const lines = await readLines(document);
+    await refuseScan(document, lines);
+    const { info, metadata } = await document.getMetadata();
     return {
-      title: statedTitle(info['Title']) ?? largestLine(lines),
+      title: findTitle([(info as { Title?: unknown }).Title, metadata?.get('dc:title')], lines),
       pages,
       paragraphs: linesToParagraphs(lines),
     };
@@ -38,17 +43,32 @@ export async function readPdfText(bytes: Uint8Array): Promise<PdfText> {
   }
 }
 
-const MIN_LETTERS = 40;
+type PdfDocument = Awaited<ReturnType<typeof getDocumentProxy>>;
 
-/** The header may be preceded by up to 1,024 bytes of something else (ISO 32000-1, annex H.3). */
-function startsLikePdf(bytes: Uint8Array): boolean {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 1024)).includes('%PDF-');
+function refuseWhatIsNoPdf(bytes: Uint8Array): void {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (file.length === 0) throw new Refusal(422, 'The document is empty: the address answered with no bytes.');
+  // The header may be preceded by up to 1,024 bytes of something else (ISO 32000-1, annex H.3).
+  if (!file.subarray(0, 1024).includes('%PDF-')) throw new Refusal(422, 'The document is not a PDF.');
+  // A summary of the first half must not be sold as one of the whole; pdf.js would read what there is.
+  const lastObject = file.lastIndexOf('endobj');
+  if (Math.max(file.lastIndexOf('%%EOF'), file.lastIndexOf('startxref')) < lastObject) {
+    throw new Refusal(422, 'The PDF is damaged: its end is missing. Upload or export it again.');
+  }
 }
 
-async function open(bytes: Uint8Array) {
+/** The character maps of Chinese, Japanese and Korean fonts and the metrics of standard ones; pdf.js wants paths. */
+const PDFJS_DATA = dirname(fileURLToPath(import.meta.resolve('pdfjs-dist/package.json')));
+
+async function open(bytes: Uint8Array): Promise<PdfDocument> {
   try {
-    // `verbosity: 0`: pdf.js would otherwise warn about every oddity on our terminal.
-    return await getDocumentProxy(bytes, { verbosity: 0 });
+    return await getDocumentProxy(bytes, {
+      // pdf.js would otherwise warn about every oddity on our terminal.
+      verbosity: 0,
+      cMapUrl: `${PDFJS_DATA}/cmaps/`,
+      cMapPacked: true,
+      standardFontDataUrl: `${PDFJS_DATA}/standard_fonts/`,
+    });
   } catch (error) {
     if (error instanceof Error && error.name === 'PasswordException') {
       throw new Refusal(422, 'The PDF is encrypted and needs a password.', { cause: error });
@@ -61,55 +81,35 @@ function damaged(cause: unknown): Refusal {
   return new Refusal(422, 'The PDF is damaged and cannot be read.', { cause });
 }
 
-/** Items arrive in the order they are drawn, which keeps columns apart; an end of line is marked on them. */
-function toLines(items: StructuredTextItem[], page: number): TextLine[] {
-  const lines: TextLine[] = [];
-  let current: StructuredTextItem[] = [];
-  const finish = () => {
-    const text = current
-      .map((item) => item.str)
-      .join('')
-      .replaceAll('\u00ad', '')
-      .replace(/\s+/g, ' ')
-      .trim();
-    const first = current.find((item) => item.str.trim() !== '');
-    if (first && text !== '') {
-      lines.push({ text, page, x: first.x, y: first.y, size: Math.round(first.fontSize * 2) / 2 });
-    }
-    current = [];
-  };
-  for (const item of items) {
-    current.push(item);
-    if (item.hasEOL) finish();
+async function readLines(document: PdfDocument): Promise<TextLine[]> {
+  const sheets: { page: number; fragments: Fragment[] }[] = [];
+  for (let page = 1; page <= document.numPages; page += 1) {
+    const proxy = await document.getPage(page);
+    for (const fragments of await readFragments(proxy)) sheets.push({ page, fragments });
+    proxy.cleanup();
   }
-  finish();
-  return lines;
+  let block = 0;
+  return sheets.flatMap(({ page, fragments }) =>
+    toBlocks(fragments, usualSize(fragments)).flatMap((one) => blockToLines(one, page, (block += 1))),
+  );
 }
 
-function countLetters(lines: TextLine[]): number {
-  return lines.reduce((sum, line) => sum + (line.text.match(/\p{L}/gu)?.length ?? 0), 0);
+function usualSize(fragments: Fragment[]): number {
+  const letters = new Map<number, number>();
+  for (const { size, text } of fragments) {
+    const rounded = Math.round(size * 2) / 2;
+    letters.set(rounded, (letters.get(rounded) ?? 0) + text.length);
+  }
+  return [...letters].reduce((best, entry) => (entry[1] > best[1] ? entry : best), [0, 0])[0];
 }
 
-/** Many programs write their own name or the file's name into the title. */
-function statedTitle(title: unknown): string | undefined {
-  if (typeof title !== 'string') return undefined;
-  const text = title.replace(/\s+/g, ' ').trim();
-  const isJunk =
-    text.length < 3 || /^(untitled|microsoft |document\d*$)|\.(docx?|pdf|tex|indd|pptx?|odt)$/i.test(text);
-  return isJunk ? undefined : text.slice(0, 300);
+/** A scan may carry a stamp or page numbers as text, so few letters on a picture are none. A short form is only short. */
+async function refuseScan(document: PdfDocument, lines: TextLine[]): Promise<void> {
+  const letters = countLetters(withoutPageFurniture(lines));
+  if (letters >= MIN_LETTERS_ON_PICTURE) return;
+  if (letters === 0 || (await hasFullPagePicture(document))) {
+    throw new Refusal(422, 'The PDF contains no text; it is probably scanned and needs OCR first.');
+  }
 }
 
-function largestLine(lines: TextLine[]): string | undefined {
-  const firstPage = lines.filter((line) => line.page === 1);
-  const largest = Math.max(...firstPage.map((line) => line.size));
-  const start = firstPage.findIndex((line) => line.size === largest);
-  const rest = firstPage.slice(start);
-  const end = rest.findIndex((line) => line.size !== largest);
-  // When the text itself is the largest, no line is a title.
-  if (start === -1 || end === -1 || largest <= mostCommonSize(lines) * 1.12) return undefined;
-  return rest
-    .slice(0, end)
-    .map((line) => line.text)
-    .join(' ')
-    .slice(0, 300);
-}
+const MIN_LETTERS_ON_PICTURE = 40;

@@ -1,16 +1,68 @@
-/** Splits running text into sentences, keeping abbreviations, initials and decimal numbers whole. */
+import { ENDS_SENTENCE } from './sentence-marks.ts';
+
+/** Splits running text into sentences, keeping abbreviations, initials, decimal numbers and brackets whole. */
 export function splitSentences(text: string): string[] {
   const sentences: string[] = [];
-  for (const { segment } of SENTENCES.segment(text)) {
-    const piece = segment.trim();
-    const previous = sentences.at(-1);
-    if (previous !== undefined && (ABBREVIATED.test(previous) || /^[\p{Ll},;)]/u.test(piece))) {
-      sentences[sentences.length - 1] = `${previous} ${piece}`;
-    } else if (piece !== '') {
-      sentences.push(piece);
+  let start = 0;
+  let end = 0;
+  for (const next of possibleEnds(text)) {
+    if (end > start && !goesOn(text.slice(start, end).trim(), text.slice(end, next).trim())) {
+      sentences.push(text.slice(start, end).trim());
+      start = end;
     }
+    end = next;
   }
-  return sentences;
+  return [...sentences, text.slice(start).trim()].filter((sentence) => sentence !== '');
+}
+
+/** Where Unicode's rules see the end of a sentence, and after the marks of notes, which hide it from them. */
+function possibleEnds(text: string): number[] {
+  const ends = new Set([text.length]);
+  for (const { index, segment } of SENTENCES.segment(text)) ends.add(index + segment.length);
+  for (const { index } of text.matchAll(AFTER_NOTE_MARK)) ends.add(index);
+  return [...ends].sort((a, b) => a - b);
+}
+
+/** "ended.[1] The next". */
+const AFTER_NOTE_MARK = /(?<=[.!?]["”’)]*(?:\[[\d, –-]+\]|[¹²³⁰⁴-⁹]+)\s)(?=["“‘(]?\p{Lu})/gu;
+
+/** Those rules see an end where a full stop only abbreviates, and where a quotation ends before its sentence. */
+function goesOn(previous: string, piece: string): boolean {
+  return (
+    !ENDS_STATEMENT.test(previous) ||
+    ABBREVIATED.test(previous) ||
+    /^(?:[\p{Ll},;:)\]}”’»–—¹²³⁰⁴-⁹]|\[?[\d, –-]+\])/u.test(piece) ||
+    (/^(?:[\d§([]|\p{Lu}\b)/u.test(piece) && NUMBERED.test(previous)) ||
+    isOpen(previous)
+  );
+}
+
+const ENDS_STATEMENT = /[\p{Sentence_Terminal}…]["'”’»)\]]*(?:\[[\d, –-]+\]|[¹²³⁰⁴-⁹]+)?$/u;
+
+/**
+ * "… (see there. It is …) …" is one sentence, and so is what is quoted in one. A bracket that never closes is a
+ * slip, and is not waited for.
+ */
+function isOpen(text: string): boolean {
+  const bracket = text.lastIndexOf('(');
+  const curly = text.lastIndexOf('“');
+  const straight = text.lastIndexOf('"');
+  const open = Math.max(
+    bracket > text.lastIndexOf(')') ? bracket : -1,
+    curly > text.lastIndexOf('”') ? curly : -1,
+    /[\s(]/.test(text[straight - 1] ?? ' ') ? straight : -1,
+  );
+  return open !== -1 && text.length - open < 200;
+}
+
+/** Whether a text that is followed by `next` stops within a sentence or a clause. */
+export function isUnfinished(text: string, next: string): boolean {
+  return !ENDS_SENTENCE.test(text) || (!/[:;]$/.test(text) && goesOn(text, next));
+}
+
+/** Whether a text stops after "Dr." or the like, so that what belongs to it must follow. */
+export function endsAbbreviated(text: string): boolean {
+  return ABBREVIATED.test(text) || NUMBERED.test(text);
 }
 
 /** The words of a text, in any script, as they are written. */
@@ -42,8 +94,21 @@ function stem(word: string): string {
 const SENTENCES = new Intl.Segmenter('en', { granularity: 'sentence' });
 const WORDS = new Intl.Segmenter('en', { granularity: 'word' });
 
-const ABBREVIATED =
-  /(?:^|[\s(])(?:\p{Lu}|e\.g|i\.e|et al|cf|ca|approx|vs|etc|no|nos|fig|figs|eq|sec|vol|pp|ed|eds|dr|mr|mrs|ms|prof|st|inc|ltd|co|corp|jr|sr|u\.s|jan|feb|mar|apr|aug|sept?|oct|nov|dec)\.$/iu;
+// prettier-ignore
+const ABBREVIATIONS = (
+  'e.g i.e et_al cf ca approx vs v etc viz resp incl excl est ibid nr figs eqs secs sect vols paras dr mr mrs ms ' +
+  'messrs prof rev hon gen col maj capt lt sgt gov sen rep pres st mt ft ave blvd rd inc ltd llc plc corp co bros ' +
+  'dept univ assn jr sr ph.d jan feb apr aug sept oct nov dec abs bzw usw vgl mme mlle eds'
+).split(' ');
+
+/** An initial, an abbreviation of letters with full stops such as "U.S.", or one of the list. */
+const ABBREVIATED = new RegExp(
+  `(?:^|[\\s([“"'’/–—-])(?:\\p{L}|(?:\\p{L}\\.)+\\p{L}|${ABBREVIATIONS.map((word) => word.replaceAll('.', '\\.').replace('_', ' ')).join('|')})\\.$`,
+  'iu',
+);
+/** Before a number these are abbreviations; elsewhere they may be the last word of a sentence. */
+const NUMBERED =
+  /(?:^|[\s(])(?:no|nos|fig|eq|sec|art|arts|vol|ch|chap|p|pp|para|cl|item|app|ref|refs|ex|tab|ed|max|min|mar|jun|jul|sep|tel|ext)\.$/iu;
 
 // prettier-ignore
 const STOP_WORDS = new Set(

@@ -1,4 +1,5 @@
 import type { Paragraph } from './pdf-paragraphs.ts';
+import { CAPTION, ENDS_SENTENCE, LIST_MARK } from './sentence-marks.ts';
 import { contentWords, splitSentences, splitWords } from './sentences.ts';
 
 /** One sentence of the document, word for word, and the page its paragraph begins on. */
@@ -31,21 +32,31 @@ export function summarise(paragraphs: Paragraph[], title: string, maxBullets: nu
     .map(({ page, text }) => ({ page, text }));
 }
 
-type Candidate = Bullet & { paragraph: number; isFirst: boolean; words: number; terms: string[] };
+type Candidate = Bullet & {
+  paragraph: number;
+  isFirst: boolean;
+  isWhole: boolean;
+  words: number;
+  terms: string[];
+};
 type Vector = Map<string, number>;
 
 /** Pairwise similarity is quadratic, so at most this many sentences take part. */
 const MAX_CANDIDATES = 1_200;
 
 function findCandidates(paragraphs: Paragraph[]): Candidate[] {
-  const all = paragraphs.flatMap(({ page, text }, paragraph) =>
-    splitSentences(text).map((sentence, index): Candidate => {
+  const all = paragraphs.flatMap(({ kind, page, text }, paragraph) =>
+    (kind === 'fragment' ? [text] : splitSentences(text)).map((sentence, index, siblings): Candidate => {
       const clean = sentence.replace(LIST_MARK, '');
+      const isItem = index === 0 && clean !== sentence;
       return {
         page,
         text: clean,
         paragraph,
         isFirst: index === 0,
+        isWhole:
+          kind === 'fragment' ||
+          (beginsWhole(clean, isItem) && endsWhole(clean, isItem && siblings.length === 1)),
         words: splitWords(clean).length,
         terms: contentWords(clean),
       };
@@ -53,22 +64,39 @@ function findCandidates(paragraphs: Paragraph[]): Candidate[] {
   );
   const seen = new Set<string>();
   const distinct = all.filter(({ text }) => !seen.has(text) && seen.add(text));
-  const sentences = distinct.filter(isSentence);
-  // A document of fragments (slides, forms) still has something to say.
-  return sentences.length > 0 ? sentences : distinct.filter(({ words }) => words >= 2);
+  const isFragment = ({ paragraph }: Candidate) => paragraphs[paragraph]?.kind === 'fragment';
+  const sentences = distinct.filter((candidate) =>
+    isFragment(candidate) ? candidate.words >= 2 : isSentence(candidate),
+  );
+  if (sentences.length > 0) return sentences;
+  // A document of nothing but short or broken pieces still has something to say.
+  const pieces = distinct.filter(({ words }) => words >= 2);
+  return pieces.some(({ isWhole }) => isWhole) ? pieces.filter(({ isWhole }) => isWhole) : pieces;
 }
 
-const LIST_MARK = /^([•▪‣◦●–*-]|\(?\d{1,2}[.)]|\([a-z]\))\s+/;
+/** A small letter begins the rest of a sentence whose start stands elsewhere; in a list it may begin an item. */
+function beginsWhole(text: string, isItem: boolean): boolean {
+  if (/^["'“‘«([¿¡]*\p{Ll}/u.test(text)) return isItem || /^["'“‘«(]?\p{Ll}\p{Lu}/u.test(text);
+  return !/^[,;:.…)\]}”’»!?/&%]/u.test(text);
+}
 
-function isSentence({ text, words, terms }: Candidate): boolean {
-  const letters = text.match(/\p{L}/gu)?.length ?? 0;
+/** An item of a list may do without a full stop; the rest of what has none is a piece. */
+function endsWhole(text: string, isOnlyInItem: boolean): boolean {
+  if (/^\p{Ll}/u.test(text) && /([;,]|[;,]\s*(and|or|und|oder))$/iu.test(text)) return false;
+  return isOnlyInItem || ENDS_SENTENCE.test(text.replace(/[\d¹²³⁰⁴-⁹[\],]+$/u, ''));
+}
+
+function isSentence({ text, words, terms, isWhole }: Candidate): boolean {
+  const letters = text.match(/[\p{L}\p{M}]/gu)?.length ?? 0;
   return (
+    isWhole &&
     words >= 5 &&
     words <= 70 &&
     terms.length >= 2 &&
     letters >= text.length * 0.6 &&
     !text.endsWith(':') &&
-    !/^(figure|fig\.|table|copyright|©|doi|https?:)/i.test(text)
+    !/^(copyright|©|doi|https?:)/i.test(text) &&
+    !CAPTION.test(text)
   );
 }
 

@@ -676,7 +676,7 @@ test('in whatever order and at the same moment equal calls are disputed, each re
       fc.infiniteStream(fc.nat(1_000_000)),
       fc.integer({ min: 1, max: 7 }),
       async (answers, chances, atOnce) => {
-        sales.clock.reset();
+        await sales.clock.reset();
         const parties = await sales.newParties();
         const ids: string[] = [];
         for (const output of answers) ids.push(await sales.sell(parties, { input: 'same', output }));
@@ -690,7 +690,7 @@ test('in whatever order and at the same moment equal calls are disputed, each re
             ),
           );
         }
-        sales.clock.later(ANSWER_MS);
+        await sales.clock.later(ANSWER_MS);
         await decideOverdueDisputes(sales.deps);
         const { rows } = await sales.database.pool.query<{ call: string; reason: string | null }>(
           `SELECT call_id AS call, duplicate_of AS reason FROM disputes WHERE buyer_id = $1 AND status = 'refunded'`,
