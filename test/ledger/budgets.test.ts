@@ -32,7 +32,7 @@ function hold(world: World, n: number, isMetered: boolean, amountMicros = 1n): P
   const order = holdIn(world, amountMicros, {
     callId,
     keyId: `key_${n % 2}`,
-    meterId: isMetered ? world.meters[0] : undefined,
+    meters: isMetered ? world.meters.slice(0, 1) : [],
   });
   return ledger.hold(order).then((answer) => [callId, answer]);
 }

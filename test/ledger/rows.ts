@@ -78,9 +78,10 @@ async function step(
       );
       return '';
     case 'sweep': {
-      const { rows } = await books.client.query<{ buyer: string }>('SELECT buyer FROM ledger_expire($1)', [
-        Number(name),
-      ]);
+      const { rows } = await books.client.query<{ buyer: string }>(
+        `SELECT buyer FROM ledger_expire($1, '', '')`,
+        [Number(name)],
+      );
       return String(rows.filter(({ buyer }) => world.buyers.includes(BigInt(buyer))).length);
     }
     default: {
