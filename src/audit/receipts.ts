@@ -1,6 +1,6 @@
 import { and, asc, eq, gte } from 'drizzle-orm';
 import { formatCredits, type Currency } from '../base/money.ts';
-import type { ReceiptPayload, ReceiptTemplate } from '../base/receipt.ts';
+import { writeReceipt, type ReceiptPayload, type ReceiptTemplate } from '../base/receipt.ts';
 import { invariant } from '../base/invariant.ts';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import type { Db } from '../db/db.ts';
@@ -36,26 +36,55 @@ export type ReceiptFacts = {
   startedAt: string;
 };
 
-/**
- * The payload but for `prev` and `seq`, which PostgreSQL puts between the two parts. The members are in the order
- * of RFC 8785, so what is signed is canonical JSON without being sorted once more.
- */
+/** The payload but for `prev` and `seq`, which PostgreSQL puts between the two parts. */
 export function receiptTemplate(facts: ReceiptFacts): ReceiptTemplate {
-  const code = facts.code === undefined ? '' : `"code":"${facts.code}",`;
-  const outcome = facts.code === undefined ? 'settled' : 'refunded';
-  const outputHash = facts.outputHash === undefined ? 'null' : `"${facts.outputHash}"`;
-  const before =
-    `{"agent_id":"${facts.agentId}","agent_version":"${facts.agentVersion}","call_id":"${facts.callId}",` +
-    `"charged":"${formatCredits(facts.chargedMicros)}",${code}"currency":"${facts.currency}",` +
-    `"ended_at":"${facts.endedAt}","fee":"${formatCredits(facts.feeMicros)}","held":"${formatCredits(facts.heldMicros)}",` +
-    `"input_hash":"${facts.inputHash}","key_id":"${facts.keyId}","manifest_hash":"${facts.manifestHash}",` +
-    `"organization_id":"${facts.organizationId}","outcome":"${outcome}","output_hash":${outputHash},"prev":"`;
-  const after = `,"started_at":"${facts.startedAt}","v":1}`;
+  const template = writeReceipt({
+    agent_id: text(facts.agentId),
+    agent_version: text(facts.agentVersion),
+    call_id: text(facts.callId),
+    charged: text(formatCredits(facts.chargedMicros)),
+    code: facts.code === undefined ? undefined : text(facts.code),
+    currency: text(facts.currency),
+    ended_at: text(facts.endedAt),
+    fee: text(formatCredits(facts.feeMicros)),
+    held: text(formatCredits(facts.heldMicros)),
+    input_hash: text(facts.inputHash),
+    key_id: text(facts.keyId),
+    manifest_hash: text(facts.manifestHash),
+    organization_id: text(facts.organizationId),
+    outcome: facts.code === undefined ? '"settled"' : '"refunded"',
+    output_hash: facts.outputHash === undefined ? 'null' : text(facts.outputHash),
+    started_at: text(facts.startedAt),
+  });
   // Ids, versions, codes, hashes and times have no character that JSON reads as its own.
-  invariant(PLAIN.test(before) && PLAIN.test(after), 'a receipt is plain');
-  return { before, after };
+  invariant(PLAIN.test(template.before) && PLAIN.test(template.after), 'a receipt is plain');
+  return template;
 }
 const PLAIN = /^[\x20-\x5b\x5d-\x7e]*$/;
+
+function text(plain: string): string {
+  return `"${plain}"`;
+}
+
+/** Of a hold nobody resolved: the members PostgreSQL fills in from the hold, numbered as `ledger_expire_batch` says. */
+export const EXPIRED_RECEIPT: ReceiptTemplate = writeReceipt({
+  agent_id: '%1$s',
+  agent_version: '%2$s',
+  call_id: '%3$s',
+  charged: '"0"',
+  code: '"INTERNAL"',
+  currency: '%4$s',
+  ended_at: '%5$s',
+  fee: '"0"',
+  held: '%6$s',
+  input_hash: '%7$s',
+  key_id: '%8$s',
+  manifest_hash: '%9$s',
+  organization_id: '%10$s',
+  outcome: '"refunded"',
+  output_hash: 'null',
+  started_at: '%11$s',
+});
 
 /** The template with its place filled in: byte for byte what the database filed. */
 export function receiptPayload(

@@ -34,3 +34,24 @@ export type ReceiptPayload = {
 
 /** A payload without its place in the chain: what stands before the hash of the one before it, and after its number. */
 export type ReceiptTemplate = { before: string; after: string };
+
+/** Every member but the place in the chain, each as the JSON text of its value; without `code` for a settled call. */
+export type ReceiptMembers = Record<Exclude<keyof ReceiptPayload, 'code' | 'prev' | 'seq' | 'v'>, string> & {
+  code?: string | undefined;
+};
+
+/**
+ * The form of a receipt: the only place that writes one. The members are in the order of RFC 8785, so what is signed
+ * is canonical JSON without being sorted once more.
+ */
+export function writeReceipt(m: ReceiptMembers): ReceiptTemplate {
+  const code = m.code === undefined ? '' : `"code":${m.code},`;
+  return {
+    before:
+      `{"agent_id":${m.agent_id},"agent_version":${m.agent_version},"call_id":${m.call_id},"charged":${m.charged},` +
+      `${code}"currency":${m.currency},"ended_at":${m.ended_at},"fee":${m.fee},"held":${m.held},` +
+      `"input_hash":${m.input_hash},"key_id":${m.key_id},"manifest_hash":${m.manifest_hash},` +
+      `"organization_id":${m.organization_id},"outcome":${m.outcome},"output_hash":${m.output_hash},"prev":"`,
+    after: `,"started_at":${m.started_at},"v":1}`,
+  };
+}

@@ -36,7 +36,7 @@ export async function placeHold(
     keyId: caller.keyId,
     agentId: agent.id,
     terms: { agentVersion: agent.version, inputHash: call.inputHash },
-    meterId: caller.meterId,
+    meters: caller.meterId === undefined ? [] : [caller.meterId],
     idempotency:
       request.idempotencyKey === undefined || call.keyedHash === undefined
         ? undefined
@@ -56,13 +56,13 @@ export async function placeHold(
     case 'cap':
       throw new Problem(
         'BUDGET_EXCEEDED',
-        `This call would pass the ${answer.of}'s spending cap ${CAP_WORDS[answer.cap]}. Nothing was charged.`,
+        `This call would pass the ${answer.of === 'balance' ? 'organization' : 'key'}'s spending cap ${CAP_WORDS[answer.cap]}. Nothing was charged.`,
         {
           limit: answer.cap,
           hint:
-            answer.of === 'key'
-              ? 'Raise the cap of this key, or use another one.'
-              : 'Raise the cap of the organization.',
+            answer.of === 'balance'
+              ? 'Raise the cap of the organization.'
+              : 'Raise the cap of this key, or use another one.',
         },
       );
     default:

@@ -98,7 +98,7 @@ const CALL_COMPARISONS: readonly Comparison[] = [
     differences: () => sql`
       SELECT k.id, ${amountRange}, ${credits(sql`m.used_total`)}
       FROM api_keys k JOIN spend_meters m ON m.id = k.meter_id
-      LEFT JOIN (SELECT meter_id, sum(amount) AS held FROM ledger_holds GROUP BY meter_id) h ON h.meter_id = m.id
+      LEFT JOIN (SELECT unnest(meters) AS meter, sum(amount) AS held FROM ledger_holds GROUP BY 1) h ON h.meter = m.id
       LEFT JOIN (
         SELECT k.id, sum(j.amount) AS settled,
           sum(j.amount) FILTER (WHERE k.created_at < m.opened_at AND ${wasUnderWay}) AS uncounted
@@ -113,7 +113,7 @@ const CALL_COMPARISONS: readonly Comparison[] = [
     differences: () => sql`
       SELECT a.organization_id || ' ' || a.currency, ${amountRange}, ${credits(sql`m.used_total`)}
       FROM ledger_accounts a JOIN spend_meters m ON m.id = a.meter_id
-      LEFT JOIN (SELECT budget_meter_id, sum(amount) AS held FROM ledger_holds GROUP BY budget_meter_id) h ON h.budget_meter_id = m.id
+      LEFT JOIN (SELECT unnest(meters) AS meter, sum(amount) AS held FROM ledger_holds GROUP BY 1) h ON h.meter = m.id
       LEFT JOIN (
         SELECT a.id, sum(j.amount) AS settled, sum(j.amount) FILTER (WHERE ${wasUnderWay}) AS uncounted
         FROM ledger_accounts a JOIN spend_meters m ON m.id = a.meter_id

@@ -1,3 +1,4 @@
+import { EXPIRED_RECEIPT } from '../audit/receipts.ts';
 import type { Log } from '../base/log.ts';
 import type { Db } from '../db/db.ts';
 import { removeExpiredIdempotencyKeys } from '../ledger/idempotency.ts';
@@ -33,7 +34,7 @@ export function createSweeper(deps: { db: Db; ledger: Ledger; results: CallResul
 async function refundExpired(deps: { ledger: Ledger; results: CallResults; log: Log }): Promise<number> {
   let refunded = 0;
   for (;;) {
-    const expired = await deps.ledger.expireHolds(HOLDS_AT_ONCE);
+    const expired = await deps.ledger.expireHolds(HOLDS_AT_ONCE, EXPIRED_RECEIPT);
     refunded += expired.length;
     // Nobody waits for a call that will not end any more, and nobody may fetch an answer that was not paid.
     for (const { callId } of expired) await deps.results.drop(callId);

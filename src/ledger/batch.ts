@@ -1,3 +1,4 @@
+import { GIVEN_UP, REFUSED, type LedgerCode } from './codes.ts';
 import type { ReceiptTemplate } from '../base/receipt.ts';
 import { arraysOf, bigintArray, intArray, textArray, uuidArray } from '../db/binary-array.ts';
 
@@ -16,7 +17,8 @@ export type HoldOrder = {
   agentId: string;
   /** For the receipt of a hold that nobody resolves; without them it has none. */
   terms?: { agentVersion: string; inputHash: string };
-  meterId: bigint | undefined;
+  /** What counts it beside its balance's own meter; those of one hold are looked at in this order. */
+  meters: readonly bigint[];
   idempotency: { key: string; requestHash: string } | undefined;
 };
 
@@ -37,9 +39,6 @@ export type ReceiptOrder = { buyer: bigint; template: ReceiptTemplate };
 export type ReceiptPlace = { prev: string; seq: string };
 
 export type Resolution = { code: LedgerCode; place: ReceiptPlace | undefined };
-
-/** One character a hold or resolution, as `ledger_apply` answers it. */
-export type LedgerCode = string;
 
 /**
  * What one batch is made of: whoever waits for a hold gives up at that time of `performance.now()`. What was sent
@@ -91,8 +90,8 @@ const HOLD_COLUMNS = [
   textArray((order: HoldOrder) => order.keyId),
   textArray((order: HoldOrder) => order.agentId),
 ];
-const METER_AND_TERMS_COLUMNS = [
-  bigintArray((order: HoldOrder) => order.meterId ?? 0n),
+const COUNT_COLUMNS = [intArray((count: Count) => count.ord), bigintArray((count: Count) => count.meter)];
+const TERMS_COLUMNS = [
   textArray((order: HoldOrder) => order.terms?.agentVersion ?? null),
   textArray((order: HoldOrder) => order.terms?.inputHash ?? null),
 ];
@@ -114,14 +113,14 @@ export function statementOf(
   isRetry: boolean,
   idempotencyTtlMs: number,
 ): { name: string; text: string; values: unknown[] } {
-  const { claims, isMetered } = whatIsRare(holds);
+  const { claims, counts } = whatIsRare(holds);
   const { balances, chainOf } = chainsOf(resolutions);
   const values = [
     isRetry,
     ...arraysOf(RESOLUTION_COLUMNS, resolutions),
     ...arraysOf(HOLD_COLUMNS, holds),
-    isMetered,
-    ...arraysOf(METER_AND_TERMS_COLUMNS, holds),
+    ...arraysOf(COUNT_COLUMNS, counts),
+    ...arraysOf(TERMS_COLUMNS, holds),
     ...arraysOf(CLAIM_COLUMNS, claims),
     `${idempotencyTtlMs} milliseconds`,
     balancesOf(balances),
@@ -134,14 +133,17 @@ export function statementOf(
 /** An idempotency key that the hold at this place, from 1, claims. */
 type Claim = { ord: number; key: string; requestHash: string };
 
-function whatIsRare(holds: HoldOrder[]): { claims: Claim[]; isMetered: boolean } {
+/** A meter that counts the hold at this place, from 1. */
+type Count = { ord: number; meter: bigint };
+
+function whatIsRare(holds: HoldOrder[]): { claims: Claim[]; counts: Count[] } {
   const claims: Claim[] = [];
-  let isMetered = false;
-  for (const [index, { idempotency, meterId }] of holds.entries()) {
+  const counts: Count[] = [];
+  for (const [index, { idempotency, meters }] of holds.entries()) {
     if (idempotency !== undefined) claims.push({ ord: index + 1, ...idempotency });
-    isMetered ||= meterId !== undefined;
+    for (const meter of meters) counts.push({ ord: index + 1, meter });
   }
-  return { claims, isMetered };
+  return { claims, counts };
 }
 
 /** The balances that get receipts, each once, and which of them each resolution's is for, from 1; 0 without one. */
@@ -172,8 +174,9 @@ export function answersInOrder(
   let hold = resolutions.length;
   const answers: Resolution[] = [];
   for (const item of items) {
-    if (item.kind === 'resolution') answers.push(answerOf.get(item.order) ?? { code: '!', place: undefined });
-    else answers.push({ code: item.isAbandoned ? '~' : codes.charAt(hold++), place: undefined });
+    if (item.kind === 'resolution')
+      answers.push(answerOf.get(item.order) ?? { code: REFUSED, place: undefined });
+    else answers.push({ code: item.isAbandoned ? GIVEN_UP : codes.charAt(hold++), place: undefined });
   }
   return answers;
 }

@@ -5,7 +5,8 @@ import type { Log } from '../base/log.ts';
 import { createPatience } from '../base/patience.ts';
 import { Problem } from '../base/problem.ts';
 import { answersInOrder, batchOf, statementOf, type BatchRow } from './batch.ts';
-import type { HoldOrder, Item, LedgerCode, Resolution, ResolutionOrder } from './batch.ts';
+import { GIVEN_UP, REFUSED, type LedgerCode } from './codes.ts';
+import type { HoldOrder, Item, Resolution, ResolutionOrder } from './batch.ts';
 
 export type GroupCommit = {
   hold(order: HoldOrder): Promise<LedgerCode>;
@@ -123,7 +124,7 @@ export function createGroupCommit(url: string, options: { log: Log; idempotencyT
         if (failure !== 'unknown' && items.length > 1) throw error;
         if (failure === 'refused') {
           options.log('error', 'the ledger refused a statement', { error: messageOf(error) });
-          return [{ code: '!', place: undefined }];
+          return [{ code: REFUSED, place: undefined }];
         }
         if (failure === 'unknown') {
           for (const item of items) item.wasSent = true;
@@ -162,7 +163,7 @@ export function createGroupCommit(url: string, options: { log: Log; idempotencyT
       const answer = batcher.add(item);
       // Undefined when the ledger has not answered while its buyer waited.
       const answered = await withPatience(answer);
-      if (answered !== undefined && answered.code !== '~') return answered.code;
+      if (answered !== undefined && answered.code !== GIVEN_UP) return answered.code;
       // It may be committed by an attempt whose answer was lost, or by one still to come, so it is given
       // back once that is known. Code 0 (there was none) is as good as code 1.
       answer

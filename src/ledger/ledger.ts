@@ -1,22 +1,17 @@
 import type { Log } from '../base/log.ts';
+import type { ReceiptTemplate } from '../base/receipt.ts';
 import type { Database } from '../db/db.ts';
 import { invariant } from '../base/invariant.ts';
 import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import type { HoldOrder, ReceiptOrder, ReceiptPlace } from './batch.ts';
+import { readHoldCode, readResolutionCode, type HoldAnswer } from './codes.ts';
 import { createGroupCommit } from './group-commit.ts';
 import { IDEMPOTENCY_TTL_MS } from './idempotency.ts';
 
-export type { ReceiptOrder, ReceiptPlace };
+export type { HoldAnswer, ReceiptOrder, ReceiptPlace };
 
 /** What a call asks to be set aside. */
 export type HoldRequest = Omit<HoldOrder, 'callUuid'> & { callId: string };
-
-export type HoldAnswer =
-  | { kind: 'placed' }
-  | { kind: 'insufficient' }
-  | { kind: 'cap'; cap: 'day' | 'month' | 'total'; of: 'key' | 'organization' }
-  /** Another call holds this idempotency key. */
-  | { kind: 'key_taken' };
 
 export type ResolveAnswer =
   /**
@@ -50,8 +45,11 @@ export type Ledger = {
   ): Promise<ResolveAnswer>;
   /** Gives an open hold back in full. */
   refund(callId: string, receipt?: ReceiptOrder): Promise<ResolveAnswer>;
-  /** Refunds holds past their expiry, at most `limit`, whichever process placed them. */
-  expireHolds(limit: number): Promise<ExpiredHold[]>;
+  /**
+   * Refunds holds past their expiry, at most `limit`, whichever process placed them. `receipts` is the form of their
+   * receipts, for PostgreSQL's `format`: no process is left to write them.
+   */
+  expireHolds(limit: number, receipts: ReceiptTemplate): Promise<ExpiredHold[]>;
   /** Holds and resolutions waiting to be committed. */
   depth(): number;
   close(): Promise<void>;
@@ -74,50 +72,27 @@ export function createLedger(database: Database, log: Log): Ledger {
       feeMicros,
       ...(receipt ? { receipt } : {}),
     });
-    switch (code) {
-      case '1':
-      case '2':
-        return { kind: 'done', place };
-      case '3':
-      case '5':
-        return { kind: 'lost' };
-      default:
-        invariant(false, `the ledger answered ${code} to a ${kind} of ${callId}`);
-    }
+    const answer = readResolutionCode(code);
+    invariant(answer, `the ledger answered ${code} to a ${kind} of ${callId}`);
+    return answer === 'done' ? { kind: 'done', place } : { kind: 'lost' };
   }
 
   return {
     hold: async ({ callId, ...order }) => {
       const code = await commit.hold({ ...order, callUuid: callUuid(callId) });
-      switch (code) {
-        case '1':
-        case '2':
-          return { kind: 'placed' };
-        case '0':
-          return { kind: 'insufficient' };
-        case 'd':
-          return { kind: 'cap', cap: 'day', of: 'key' };
-        case 'D':
-          return { kind: 'cap', cap: 'day', of: 'organization' };
-        case 'm':
-          return { kind: 'cap', cap: 'month', of: 'key' };
-        case 'M':
-          return { kind: 'cap', cap: 'month', of: 'organization' };
-        case 't':
-          return { kind: 'cap', cap: 'total', of: 'key' };
-        case 'T':
-          return { kind: 'cap', cap: 'total', of: 'organization' };
-        case 'k':
-          return { kind: 'key_taken' };
-        default:
-          invariant(false, `the ledger answered ${code} to the hold of ${callId}`);
-      }
+      const answer = readHoldCode(code);
+      invariant(answer, `the ledger answered ${code} to the hold of ${callId}`);
+      return answer;
     },
     settle: (callId, chargeMicros, feeMicros, receipt) =>
       resolve(callId, 'settle', chargeMicros, feeMicros, receipt),
     refund: (callId, receipt) => resolve(callId, 'refund', 0n, 0n, receipt),
-    expireHolds: async (limit) => {
-      const { rows } = await database.pool.query<ExpiredRow>('SELECT * FROM ledger_expire($1)', [limit]);
+    expireHolds: async (limit, { before, after }) => {
+      const { rows } = await database.pool.query<ExpiredRow>('SELECT * FROM ledger_expire($1, $2, $3)', [
+        limit,
+        before,
+        after,
+      ]);
       return rows.map((row) => ({
         callId: idOfUuid('call', row.call_id),
         keyId: row.key_id,

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { and, eq, isNull, sql, type SQL } from 'drizzle-orm';
+import { and, eq, sql, type SQL } from 'drizzle-orm';
 import { invariant } from '../base/invariant.ts';
 import type { Db, Tx } from '../db/db.ts';
 import { sumSpent, type Spent } from './meters.ts';
@@ -66,7 +66,7 @@ export async function countOpenHolds(
       and(
         eq(ledgerHolds.buyer, accountId),
         keyId === undefined ? undefined : eq(ledgerHolds.keyId, keyId),
-        isNull(of === 'key' ? ledgerHolds.meterId : ledgerHolds.budgetMeterId),
+        sql`${meterId} <> ALL (coalesce(${ledgerHolds.meters}, '{}'))`,
       ),
     );
   const held = open.reduce((sum, { amount }) => sum + amount, 0n);
@@ -136,8 +136,18 @@ async function markHolds(tx: Tx, { meterId, of, day, callUuids }: EndingCalls): 
     .orderBy(ledgerHolds.id)
     .for('update', { skipLocked: true });
   const ids = free.map(({ id }) => id);
+  const { meters, countedOn } = ledgerHolds;
+  // The meter of a whole balance is the last of a hold's.
   const counted =
-    of === 'key' ? { meterId, meteredOn: day } : { budgetMeterId: meterId, budgetMeteredOn: day };
+    of === 'key'
+      ? {
+          meters: sql`array_prepend(${meterId}::bigint, ${meters})`,
+          countedOn: sql`array_prepend(${day}::date, ${countedOn})`,
+        }
+      : {
+          meters: sql`array_append(${meters}, ${meterId}::bigint)`,
+          countedOn: sql`array_append(${countedOn}, ${day}::date)`,
+        };
   await tx.update(ledgerHolds).set(counted).where(isOneOfUuids(ledgerHolds.id, ids));
   return new Set(ids);
 }

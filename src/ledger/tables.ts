@@ -153,12 +153,10 @@ export const ledgerHolds = pgTable(
     amount: micros().notNull(),
     keyId: text().notNull(),
     agentId: text().notNull(),
-    meterId: bigint({ mode: 'bigint' }),
-    /** The UTC day the meter counted this hold under, so that giving back finds the same window. */
-    meteredOn: date(),
-    /** The same for the meter of the whole balance. */
-    budgetMeterId: bigint({ mode: 'bigint' }),
-    budgetMeteredOn: date(),
+    /** Every meter that counted this hold, that of the whole balance last; null where none did. */
+    meters: bigint({ mode: 'bigint' }).array(),
+    /** The UTC day each of them counted it under, so that giving back finds the same window. */
+    countedOn: date().array(),
     /** For the receipt of a hold that nobody resolves. The ledger does not read them. */
     agentVersion: text(),
     inputHash: text(),
@@ -170,10 +168,9 @@ export const ledgerHolds = pgTable(
   (table) => [
     check('holds_amount_is_not_negative', sql`${table.amount} >= 0`),
     check('holds_expire_after_they_open', sql`${table.expiresAt} > ${table.createdAt}`),
-    check('holds_meter_has_its_day', sql`(${table.meterId} is null) = (${table.meteredOn} is null)`),
     check(
-      'holds_budget_meter_has_its_day',
-      sql`(${table.budgetMeterId} is null) = (${table.budgetMeteredOn} is null)`,
+      'holds_meters_have_their_days',
+      sql`cardinality(${table.meters}) is not distinct from cardinality(${table.countedOn})`,
     ),
   ],
 );

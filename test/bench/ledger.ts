@@ -37,7 +37,7 @@ export async function measureLedger(options: { rounds: number; seconds: number }
       keyId: KEY,
       agentId: AGENT,
     };
-    const held = await ledger.hold({ ...order, meterId: undefined, idempotency: undefined });
+    const held = await ledger.hold({ ...order, meters: [], idempotency: undefined });
     if (held.kind !== 'placed') throw new Error(`a hold was refused: ${held.kind}`);
     await (refund ? ledger.refund(callId) : ledger.settle(callId, PRICE, FEE));
   };

@@ -78,7 +78,7 @@ export async function openSales(): Promise<Sales> {
       ttlMs: 60_000,
       keyId,
       agentId,
-      meterId: undefined,
+      meters: [],
       idempotency: undefined,
     });
     invariant(placed.kind === 'placed', 'the buyer can afford it');

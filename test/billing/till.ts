@@ -143,7 +143,7 @@ export async function openTill(options: { isLive?: boolean; maxConnections?: num
         ttlMs: 60_000,
         keyId: buyer.keyId,
         agentId: 'agt_test_v1',
-        meterId: undefined,
+        meters: [],
         idempotency: undefined,
       });
       await ledger.settle(callId, amountMicros, 0n);

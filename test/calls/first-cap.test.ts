@@ -66,7 +66,7 @@ async function hold(buyer: Buyer, amountMicros: bigint, wish: { key?: number; me
     ttlMs: 60_000,
     keyId: buyer.keys[wish.key ?? 0] ?? '',
     agentId: 'agt_test_v1',
-    meterId: wish.meterId,
+    meters: wish.meterId === undefined ? [] : [wish.meterId],
     idempotency: undefined,
   });
   assert.ok(answer);

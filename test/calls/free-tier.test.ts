@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { EXPIRED_RECEIPT } from '../../src/audit/receipts.ts';
 import { after, before, beforeEach, test } from 'node:test';
 import { systemClock } from '../../src/base/clock.ts';
 import { newId } from '../../src/base/ids.ts';
@@ -138,7 +139,7 @@ test('a place whose gateway died before the hold counts for a minute, and one wh
     ttlMs: 60_000,
     keyId: caller.keyId,
     agentId,
-    meterId: undefined,
+    meters: [],
     idempotency: undefined,
   };
   assert.deepEqual(await ledger.hold(hold), { kind: 'placed' });
@@ -147,7 +148,7 @@ test('a place whose gateway died before the hold counts for a minute, and one wh
   const expire =
     "UPDATE ledger_holds SET expires_at = created_at + interval '1 microsecond' WHERE agent_id = $1";
   await world.database.pool.query(expire, [agentId]);
-  assert.equal((await ledger.expireHolds(10)).length, 1);
+  assert.equal((await ledger.expireHolds(10, EXPIRED_RECEIPT)).length, 1);
   assert.equal(await take(), true);
 });
 

@@ -137,7 +137,7 @@ async function placeHold(rest: RestGateway, { organizationId, keyId }: Member): 
     ttlMs: 3_600_000,
     keyId,
     agentId: 'agt_alpha_v1',
-    meterId: undefined,
+    meters: [],
     idempotency: undefined,
   });
   assert.equal(placed.kind, 'placed');

@@ -11,6 +11,8 @@ export type HoldOp = {
   amount: bigint;
   ttlMs?: number;
   meter?: bigint | undefined;
+  /** Further meters that count it, beside that one and that of its balance. */
+  meters?: readonly bigint[];
   claim?: { key: string; hash: string } | undefined;
   seller?: bigint;
 };
@@ -45,7 +47,7 @@ export function holdIn(world: World, amountMicros: bigint, rest: Partial<HoldReq
     ttlMs: 60_000,
     keyId: 'key_1',
     agentId: 'agt_test_v1',
-    meterId: undefined,
+    meters: [],
     idempotency: undefined,
     ...rest,
   };
@@ -133,6 +135,9 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
     },
     apply: async (world, { isRetry, resolve, hold }) => {
       const claims = hold.flatMap(({ claim }, index) => (claim ? [{ ord: index + 1, ...claim }] : []));
+      const counts = hold.flatMap(({ meter, meters = [] }, index) =>
+        [...(meter === undefined ? [] : [meter]), ...meters].map((meter) => ({ ord: index + 1, meter })),
+      );
       const { rows } = await client.query<{ codes: string }>(APPLY, [
         isRetry,
         resolve.map(({ id }) => id),
@@ -147,8 +152,8 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
         hold.map(({ ttlMs }) => ttlMs ?? 3_600_000),
         hold.map(() => `key_${world.organization}`),
         hold.map(() => 'agt_test_v1'),
-        hold.some(({ meter }) => meter !== undefined),
-        hold.map(({ meter }) => meter ?? 0n),
+        counts.map(({ ord }) => ord),
+        counts.map(({ meter }) => meter),
         hold.map(() => null),
         hold.map(() => null),
         claims.map(({ ord }) => ord),
@@ -174,12 +179,13 @@ export async function openBooks(given?: TestDatabase): Promise<Books> {
     },
     age: async (meter, days) => {
       await client.query('UPDATE spend_meters SET day = day - $2::int WHERE id = $1', [meter, days]);
-      for (const [on, of] of [
-        ['metered_on', 'meter_id'],
-        ['budget_metered_on', 'budget_meter_id'],
-      ]) {
-        await client.query(`UPDATE ledger_holds SET ${on} = ${on} - $2::int WHERE ${of} = $1`, [meter, days]);
-      }
+      await client.query(
+        `UPDATE ledger_holds SET counted_on = ARRAY(
+           SELECT CASE WHEN w.meter = $1 THEN w.day - $2::int ELSE w.day END
+           FROM unnest(meters, counted_on) WITH ORDINALITY AS w (meter, day, nth) ORDER BY w.nth)
+         WHERE $1 = ANY (meters)`,
+        [meter, days],
+      );
     },
     read: async (world) => {
       const { rows } = await client.query<{ state: RawState }>(

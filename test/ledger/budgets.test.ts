@@ -32,7 +32,7 @@ function hold(world: World, n: number, isMetered: boolean, amountMicros = 1n): P
   const order = holdIn(world, amountMicros, {
     callId,
     keyId: `key_${n % 2}`,
-    meterId: isMetered ? world.meters[0] : undefined,
+    meters: isMetered ? world.meters.slice(0, 1) : [],
   });
   return ledger.hold(order).then((answer) => [callId, answer]);
 }
@@ -40,7 +40,10 @@ function hold(world: World, n: number, isMetered: boolean, amountMicros = 1n): P
 function tally(answers: [string, HoldAnswer][]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const [, answer] of answers) {
-    const word = answer.kind === 'cap' ? `${answer.of} ${answer.cap}` : answer.kind;
+    const word =
+      answer.kind === 'cap'
+        ? `${answer.of === 'balance' ? 'organization' : 'key'} ${answer.cap}`
+        : answer.kind;
     counts[word] = (counts[word] ?? 0) + 1;
   }
   return counts;

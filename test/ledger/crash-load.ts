@@ -39,7 +39,7 @@ async function work(): Promise<void> {
         ttlMs: 600_000,
         keyId: 'key_1',
         agentId: 'agt_test_v1',
-        meterId: undefined,
+        meters: [],
         idempotency: undefined,
       })
       .then(

@@ -215,7 +215,7 @@ type Told = {
 /** The books after every open hold has expired, held against what the load was told. */
 async function assertBooks(books: Books, world: World, file: string): Promise<{ unknown: number }> {
   await books.client.query(`UPDATE ledger_holds SET expires_at = created_at + interval '1 microsecond'`);
-  while ((await books.client.query('SELECT 1 FROM ledger_expire(500)')).rows.length > 0);
+  while ((await books.client.query(`SELECT 1 FROM ledger_expire(500, '', '')`)).rows.length > 0);
   const now = await books.read(world);
   assert.deepEqual(now.faults, []);
   for (const buyer of world.buyers) assert.equal(now.accounts[String(buyer)]?.held, 0n);

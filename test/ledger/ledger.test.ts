@@ -145,7 +145,9 @@ test('a hold that cannot be refunded does not keep the other expired ones waitin
       [id, buyer, amount, world.funding],
     );
   }
-  const { rows } = await books.client.query<{ amount: string }>('SELECT amount FROM ledger_expire(500)');
+  const { rows } = await books.client.query<{ amount: string }>(
+    `SELECT amount FROM ledger_expire(500, '', '')`,
+  );
   assert.deepEqual(rows, [{ amount: '40' }]);
   const left = await books.client.query<{ amount: string }>(
     'DELETE FROM ledger_holds WHERE id IN ($1, $2) RETURNING amount',
@@ -183,8 +185,7 @@ const BROKEN_RULES: Record<string, string> = {
   accounts_cannot_be_overdrawn: `UPDATE ledger_accounts SET held = posted + 1 WHERE id = $A`,
   holds_amount_is_not_negative: `INSERT INTO ledger_holds (id, buyer, seller, fees, amount, key_id, agent_id, keyed, created_at, expires_at) VALUES (gen_random_uuid(), $A, $B, $B, -1, '', '', false, now(), now() + interval '1 s')`,
   holds_expire_after_they_open: `INSERT INTO ledger_holds (id, buyer, seller, fees, amount, key_id, agent_id, keyed, created_at, expires_at) VALUES (gen_random_uuid(), $A, $B, $B, 1, '', '', false, now(), now())`,
-  holds_meter_has_its_day: `INSERT INTO ledger_holds (id, buyer, seller, fees, amount, key_id, agent_id, keyed, meter_id, created_at, expires_at) VALUES (gen_random_uuid(), $A, $B, $B, 1, '', '', false, 1, now(), now() + interval '1 s')`,
-  holds_budget_meter_has_its_day: `INSERT INTO ledger_holds (id, buyer, seller, fees, amount, key_id, agent_id, keyed, budget_meter_id, created_at, expires_at) VALUES (gen_random_uuid(), $A, $B, $B, 1, '', '', false, 1, now(), now() + interval '1 s')`,
+  holds_meters_have_their_days: `INSERT INTO ledger_holds (id, buyer, seller, fees, amount, key_id, agent_id, keyed, meters, created_at, expires_at) VALUES (gen_random_uuid(), $A, $B, $B, 1, '', '', false, '{1}', now(), now() + interval '1 s')`,
   journal_kind_is_known: `INSERT INTO ledger_journal (id, kind, debit, credit, amount) VALUES (gen_random_uuid(), 'gift', $A, $B, 1)`,
   journal_amount_is_not_negative: `INSERT INTO ledger_journal (id, kind, debit, credit, amount, fee) VALUES (gen_random_uuid(), 'grant', $A, $B, -1, 0)`,
   journal_fee_is_part_of_amount: `INSERT INTO ledger_journal (id, kind, debit, credit, amount, fee, fee_account) VALUES (gen_random_uuid(), 'grant', $A, $B, 1, 2, $B)`,

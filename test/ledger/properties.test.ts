@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { EXPIRED_RECEIPT } from '../../src/audit/receipts.ts';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import type { Pool } from 'pg';
@@ -77,7 +78,7 @@ async function playOnBoth(
     holdIn(world, amountMicros, {
       callId,
       buyer: world.buyers[wanted.buyer] ?? 0n,
-      meterId: wanted.isMetered && wanted.buyer === 0 ? world.meters[0] : undefined,
+      meters: wanted.isMetered && wanted.buyer === 0 ? world.meters.slice(0, 1) : [],
     }),
   );
   if (placed.kind !== 'placed' || wanted.ends === 'stays') return;
@@ -102,6 +103,6 @@ async function lapseAndSweep(ledger: Ledger, callId: string, pool: Pool): Promis
     `UPDATE ledger_holds SET expires_at = created_at + interval '1 microsecond' WHERE id = $1`,
     [callId.slice('call_'.length)],
   );
-  await ledger.expireHolds(10);
+  await ledger.expireHolds(10, EXPIRED_RECEIPT);
   return { kind: 'swept' };
 }

@@ -200,7 +200,7 @@ const PLANTS: Plant[] = [
   {
     title: 'a hold that is open and resolved',
     sql: `INSERT INTO ledger_holds SELECT (jsonb_populate_record(h, jsonb_build_object('id', :first))).* FROM ledger_holds h;
-      UPDATE ledger_holds SET meter_id = null, metered_on = null, budget_meter_id = null, budget_metered_on = null WHERE id = :first`,
+      UPDATE ledger_holds SET meters = null, counted_on = null WHERE id = :first`,
     names: ({ buyer, first }) => [
       ['account on hold', buyer],
       ['hold of an ended call', first],

@@ -6,7 +6,7 @@ import { nextId, type Batch, type Books, type Caps, type World } from './books.t
  * One promise of the ledger as rows: what is asked in one batch, the code of each answer (resolutions first),
  * and the books afterwards. Amounts are micro-credits.
  *
- *   hold ID AMOUNT [by other] [metered] [key K] [lasts MS] · settle ID CHARGE FEE · refund ID · expire ID
+ *   hold ID AMOUNT [by other] [metered] [thrice] [key K] [lasts MS] · settle ID CHARGE FEE · refund ID · expire ID
  *   again …          the batch is an earlier one sent again
  *   lapse ID         the hold's expiry passes
  *   sweep N          up to N holds past their expiry are refunded; the code is how many of this row's were
@@ -23,6 +23,8 @@ export type Row = {
   buyer: bigint;
   other?: bigint;
   caps?: Partial<Caps>;
+  /** Of a second and a third meter, for holds that are counted `thrice`. */
+  further?: Partial<Caps>[];
   /** Of the buyer's whole balance. */
   budget?: Partial<Caps>;
   steps: [asked: string, codes: string, state?: string][];
@@ -30,7 +32,12 @@ export type Row = {
 
 /** Plays a row; throws at the first step that ends otherwise. The books must be right after each. */
 export async function playRow(books: Books, row: Row): Promise<void> {
-  const caps = row.caps ? [{ day: null, month: null, total: null, ...row.caps }] : [];
+  const caps = [...(row.caps ? [row.caps] : []), ...(row.further ?? [])].map((each) => ({
+    day: null,
+    month: null,
+    total: null,
+    ...each,
+  }));
   const budget = row.budget && { day: null, month: null, total: null, ...row.budget };
   const world = await books.openWorld([row.buyer, row.other ?? 0n], caps, budget ? [budget] : []);
   const ids = new Map<string, string>();
@@ -78,9 +85,10 @@ async function step(
       );
       return '';
     case 'sweep': {
-      const { rows } = await books.client.query<{ buyer: string }>('SELECT buyer FROM ledger_expire($1)', [
-        Number(name),
-      ]);
+      const { rows } = await books.client.query<{ buyer: string }>(
+        `SELECT buyer FROM ledger_expire($1, '', '')`,
+        [Number(name)],
+      );
       return String(rows.filter(({ buyer }) => world.buyers.includes(BigInt(buyer))).length);
     }
     default: {
@@ -107,6 +115,7 @@ function parseBatch(asked: string, world: World, idOf: (name: string) => string)
         amount: BigInt(amount),
         ttlMs: Number(after('lasts') ?? 3_600_000),
         meter: words.includes('metered') ? meterOf(world) : undefined,
+        meters: words.includes('thrice') ? world.meters.slice(1, 3) : [],
         claim: key === undefined ? undefined : { key, hash: 'h' },
       });
     } else {
@@ -325,6 +334,26 @@ export const ROWS: Row[] = [
       ['settle b 5 0', '1'],
       ['again hold b 5', '3', 'buyer 95/60'],
       ['again hold b 10 by other', '3', 'other 100/0'],
+    ],
+  },
+  {
+    title: 'a hold may be counted by several meters, and the first that refuses it is told',
+    buyer: 1_000n,
+    caps: { day: 100n },
+    further: [{ total: 50n }, { month: 30n }],
+    steps: [
+      [
+        'hold a 101 metered thrice, hold b 51 metered thrice, hold c 31 metered thrice',
+        'dÀÄ',
+        'buyer 1000/0',
+      ],
+      ['hold d 30 metered thrice', '1', 'buyer 1000/30 meter 30/30/30'],
+      ['hold e 1 metered thrice', 'Ä', 'buyer 1000/30 meter 30/30/30'],
+      ['settle d 10 0', '1', 'buyer 990/0 meter 10/10/10'],
+      ['hold f 20 metered thrice', '1', 'buyer 990/20 meter 30/30/30'],
+      ['hold g 1 metered thrice', 'Ä', 'meter 30/30/30'],
+      ['refund f', '1', 'meter 10/10/10'],
+      ['hold h 20 metered thrice', '1', 'meter 30/30/30'],
     ],
   },
   {

@@ -230,7 +230,7 @@ test('what the real ledger settles and refunds is told', async () => {
         ttlMs: 60_000,
         keyId: 'key_1',
         agentId: 'agt_test_v1',
-        meterId: undefined,
+        meters: [],
         idempotency: undefined,
       });
     }
