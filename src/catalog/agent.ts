@@ -113,7 +113,7 @@ export function badgeOf(trustScore: number): Badge | null {
 }
 
 /** Does a call of this agent run to its end when its buyer leaves? Its answer is then kept for them. */
-export function mayRunOn({ manifest }: Agent): boolean {
+export function mayRunOn({ manifest }: Pick<Agent, 'manifest'>): boolean {
   return manifest.capabilities?.idempotent === true || manifest.capabilities?.keep_running === true;
 }
 

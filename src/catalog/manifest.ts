@@ -1,4 +1,5 @@
 import semver from 'semver';
+import { findReadableForNothing } from './readable-for-nothing.ts';
 import { isJsonObject, type Json, type JsonObject } from '../base/json.ts';
 import { invariant } from '../base/invariant.ts';
 import { formatCredits, MICROS_PER_CREDIT, parseCredits } from '../base/money.ts';
@@ -61,7 +62,12 @@ export function parseManifest(value: unknown): ParsedManifest {
     ...(outputSchema?.kind === 'ok' ? outputSchema.warnings : []),
   ];
   // The schema above and the checks around it say that this is what it is.
-  return { kind: 'ok', manifest: manifest as unknown as Manifest, warnings };
+  const read = manifest as unknown as Manifest;
+  return {
+    kind: 'ok',
+    manifest: read,
+    warnings: [...warnings, ...findReadableForNothing({ manifest: read })],
+  };
 }
 
 let manifestCheck: Check | undefined;

@@ -13,7 +13,8 @@ import { publicWords } from './public-words.ts';
 import type { CallIdentity, RequestSigner } from './signature.ts';
 import type { SignedPost } from './signed-post.ts';
 import { outcomeOfResource, outcomeOfToolResult } from './tool-result.ts';
-import type { ToolProgress, UpstreamRequest } from './upstream.ts';
+import type { ToolProgress, UpstreamRequest, Usage } from './upstream.ts';
+import { parseUsage } from './usage.ts';
 
 export type McpAgents = {
   /** The `tools/call`, if the link to the server is open; what it says depends on it. */
@@ -136,6 +137,8 @@ export function createMcpAgents(
           } else if (message['method'] === 'notifications/progress') {
             const chunk = chunkOfProgress(message['params'], id);
             if (chunk) request.onChunk?.(chunk.text, chunk.progress);
+            const usage = chunk && usageSoFar(message['params']);
+            if (usage) request.onUsage?.(usage);
           }
         } else if (message['id'] === id) {
           if (isJsonObject(message['result'])) {
@@ -280,6 +283,13 @@ function chunkOfProgress(
     return { text: hasMessage ? message : String(progress), progress: { progress, hasMessage } };
   }
   return { text: hasMessage ? message : `${progress}/${total}`, progress: { progress, total, hasMessage } };
+}
+
+/** What a metered tool says it has used up to here, beside its progress: `_meta["xyz.sentinel/usage"]`. */
+function usageSoFar(params: Json | undefined): Usage | undefined {
+  const meta = isJsonObject(params) ? params['_meta'] : undefined;
+  const reported = isJsonObject(meta) ? meta['xyz.sentinel/usage'] : undefined;
+  return isJsonObject(reported) ? parseUsage(reported['quantity'], reported['unit']) : undefined;
 }
 
 /** JSON-RPC 2.0 section 5.1. */

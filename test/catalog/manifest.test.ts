@@ -230,3 +230,30 @@ it('a slug that is longer than hosts take is published under a short one, the sa
   assert.notEqual(idOf(`agt_${long}s_v1`), idOf(`agt_${long}_v1`));
   assert.match(idOf(`agt_${'a'.repeat(60)}_v1`), /^agt_a{20}_h[0-9a-f]{6}_v1$/);
 });
+
+const HANGING_UP: [title: string, changes: Record<string, Json>, told: RegExp | undefined][] = [
+  ['that streams at a fixed price', { '/capabilities': { streaming: true } }, /pays nothing/],
+  [
+    'that streams and is metered',
+    {
+      '/capabilities': { streaming: true },
+      '/pricing': { model: 'per_unit', unit: 'page', credits_per_unit: '1', max: '10' },
+    },
+    /event: usage/,
+  ],
+  ['that streams and keeps running', { '/capabilities': { streaming: true, keep_running: true } }, undefined],
+  ['that streams and is idempotent', { '/capabilities': { streaming: true, idempotent: true } }, undefined],
+  ['that does not stream', { '/capabilities': {} }, undefined],
+];
+
+describe('what hanging up costs the seller is said', () => {
+  for (const [title, changes, told] of HANGING_UP) {
+    it(`of an agent ${title}: ${told ? 'yes' : 'no'}`, () => {
+      const parsed = parseManifest(sampleManifest(changes));
+      assert.ok(parsed.kind === 'ok');
+      const said = parsed.warnings.filter(({ path }) => path === '/capabilities/streaming');
+      assert.equal(said.length, told ? 1 : 0);
+      if (told) assert.match(said[0]?.message ?? '', told);
+    });
+  }
+});

@@ -429,6 +429,33 @@ test('only progress for our own token becomes a chunk', async (t) => {
   assert.deepEqual(chunks, ['one', '50/100', '0.5']);
 });
 
+test('what a metered tool says with its progress that it has used is heard, and nothing else is', async (t) => {
+  const heard: unknown[] = [];
+  const using = (usage: unknown) => ({ 'xyz.sentinel/usage': usage });
+  await callRawServer(
+    t,
+    (id, { socket }, { params }) => {
+      const { progressToken } = params!['_meta'] as { progressToken: unknown };
+      const frame = (token: unknown, usage: unknown) => ({
+        jsonrpc: '2.0',
+        method: 'notifications/progress',
+        params: { progressToken: token, progress: 1, message: 'a page', _meta: using(usage) },
+      });
+      socket.write(
+        streamed(
+          frame(progressToken, { quantity: 1, unit: 'page' }),
+          frame('of another', { quantity: 7 }),
+          frame(progressToken, { quantity: -1 }),
+          frame(progressToken, { quantity: '2.5' }),
+          rpc(id, textResult('yes')),
+        ),
+      );
+    },
+    { onChunk: () => {}, onUsage: (usage) => void heard.push(usage) },
+  );
+  assert.deepEqual(heard, [{ quantity: '1', unit: 'page' }, { quantity: '2.5' }]);
+});
+
 test('progress that comes together with the answer, but after it, is not heard', async (t) => {
   const chunks: string[] = [];
   const { outcome } = await callRawServer(
