@@ -1,4 +1,4 @@
-import { hashJson } from '../base/canonical-json.ts';
+import { canonicalJson, hashJson, hashText } from '../base/canonical-json.ts';
 import { newId } from '../base/ids.ts';
 import { isJsonObject, type JsonObject } from '../base/json.ts';
 import { traceOf } from '../base/log.ts';
@@ -14,6 +14,7 @@ import type { CallResult, PaidCallRequest } from './call.ts';
 import type { CallDeps } from './deps.ts';
 import { runHeldCall } from './held-call.ts';
 import { nameForRetries, openCall } from './open-call.ts';
+import { checkArgumentBytes } from './payload-limit.ts';
 import { placeHold, type HoldPlaced } from './place-hold.ts';
 import { giveBackFreeCall, mostItMayCost, priceCall } from './price-call.ts';
 import { recordEnd } from './record-end.ts';
@@ -61,11 +62,14 @@ export async function handlePaidCall(
   try {
     assertScope(caller, 'agents:invoke');
     attempt.agent = findAgent(request, deps);
+    const text = writeArguments(request.input);
+    // First of all, because what an agent's schema costs to check is bounded only for what the agent takes.
+    if (text !== undefined) checkArgumentBytes(attempt.agent, text);
     const input = checkInput(attempt.agent, request.input);
     const call: Call = Object.assign(attempt, {
       agent: attempt.agent,
       input,
-      ...hashPurchase(attempt.agent, input, request),
+      ...hashPurchase(attempt.agent, text, request),
     });
     const identity = {
       keyId: caller.keyId,
@@ -195,6 +199,15 @@ function checkInput(agent: Agent, input: unknown): JsonObject {
   throw new Problem('INVALID_INPUT', `The arguments do not match input_schema: ${told}`, { faults });
 }
 
+/** The canonical form of the arguments; undefined for what has none. */
+function writeArguments(input: unknown): string | undefined {
+  try {
+    return isJsonObject(input) ? canonicalJson(input) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * What was asked, for the receipt, and what makes two requests the same purchase; the latter only where
  * something may be replayed or joined. A key stands for its arguments whatever the seller has published since; an answer is only handed over to a call
@@ -202,27 +215,26 @@ function checkInput(agent: Agent, input: unknown): JsonObject {
  */
 function hashPurchase(
   agent: Agent,
-  input: JsonObject,
+  argumentsText: string | undefined,
   request: PaidCallRequest,
 ): Pick<Call, 'inputHash' | 'requestHash' | 'keyedHash'> {
   const runsOn =
     agent.manifest.capabilities?.idempotent === true || agent.manifest.capabilities?.keep_running === true;
   const isKeyed = request.idempotencyKey !== undefined;
-  try {
-    const inputHash = hashJson(input);
-    return {
-      inputHash,
-      requestHash:
-        isKeyed || runsOn ? hashJson({ agent: agent.id, version: agent.version, inputHash }) : undefined,
-      keyedHash: isKeyed ? hashJson({ agent: agent.id, inputHash }) : undefined,
-    };
-  } catch {
+  if (argumentsText === undefined) {
     // RFC 8785 has no form for half a surrogate pair, nor for a number beyond the doubles.
     const message = 'holds half a character or a number that is too large, so no receipt can name it';
     throw new Problem('INVALID_INPUT', `The arguments do not match input_schema: (root) ${message}`, {
       faults: [{ path: '', message }],
     });
   }
+  const inputHash = hashText(argumentsText);
+  return {
+    inputHash,
+    requestHash:
+      isKeyed || runsOn ? hashJson({ agent: agent.id, version: agent.version, inputHash }) : undefined,
+    keyedHash: isKeyed ? hashJson({ agent: agent.id, inputHash }) : undefined,
+  };
 }
 
 const HOLD_MARGIN_MS = 60_000;

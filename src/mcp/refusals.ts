@@ -27,7 +27,11 @@ export function refuseProblem(problem: Problem, id: RequestId | null = null): Te
     data: { code, ...problem.extras },
   };
   // No `resource_metadata`: hosts that find OAuth metadata ignore the key their user configured.
-  const headers = code === 'UNAUTHENTICATED' ? { ...JSON_HEADERS, ...CHALLENGE } : JSON_HEADERS;
+  const headers = {
+    ...JSON_HEADERS,
+    ...(code === 'UNAUTHENTICATED' ? CHALLENGE : {}),
+    ...(code === 'PAYLOAD_TOO_LARGE' ? CLOSING : {}),
+  };
   return answerText(formatError(id, error), status, headers);
 }
 
@@ -35,5 +39,8 @@ export function refuseProblem(problem: Problem, id: RequestId | null = null): Te
 export function refuseWithoutReason(id: RequestId | null): TextAnswer {
   return answerText(formatError(id, { code: INTERNAL_ERROR, message: 'Internal error.' }), 500);
 }
+
+/** Asks the client to stop sending; the server reads on for a while, so that the answer arrives. */
+const CLOSING = { connection: 'close' };
 
 const CHALLENGE = { 'www-authenticate': 'Bearer realm="sentinel"' };
