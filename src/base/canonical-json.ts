@@ -52,5 +52,10 @@ function writeWithRawNumbers(value: Json): string {
 
 /** SHA-256 of the canonical form, as lower-case hex: two values are equal exactly when these are. */
 export function hashJson(value: Json): string {
-  return hash('sha256', canonicalJson(value), 'hex');
+  return hashText(canonicalJson(value));
+}
+
+/** The same of a value that is in its canonical form already. */
+export function hashText(canonicalText: string): string {
+  return hash('sha256', canonicalText, 'hex');
 }

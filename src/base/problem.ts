@@ -54,6 +54,8 @@ export type ProblemExtras = {
   call_id?: string;
   retry_after_seconds?: number;
   limit?: string;
+  /** The most bytes that are taken. */
+  limit_bytes?: number;
   /** Today's price, where that is what changed. */
   price?: Readonly<Record<string, string | number>>;
 };

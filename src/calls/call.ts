@@ -80,6 +80,10 @@ export function formatAnswer({ output, content, meta }: CallAnswer): {
   return { output, ...(content ? { content } : {}), ...(meta ? { _meta: meta } : {}) };
 }
 
+/** What makes two requests one purchase, wherever it is given. */
+export const IDEMPOTENCY_KEY = /^[\x21-\x7e]{16,128}$/;
+export const IDEMPOTENCY_KEY_WORDS = 'must be 16 to 128 printable characters without blanks';
+
 /** What a session and whoever a key calls for may be named. */
 export const LABEL = /^[\x20-\x7e]{1,128}$/;
 

@@ -80,6 +80,7 @@ export type Agent = {
   /** Earlier prices by number, where one is in any case better for the buyer than today's; absent where none is. */
   betterPrices?: ReadonlyMap<number, Price>;
   timeoutMs: number;
+  /** Of the arguments as JSON without blanks, and of the answer. */
   maxPayloadBytes: number;
   /** 0–100. */
   trustScore: number;

@@ -12,6 +12,8 @@ export type Catalog = {
   /** Best trust first, then by id. The same array until the catalogue changes. */
   list(filters: AgentFilters): readonly Agent[];
   search(search: AgentSearch): AgentPage;
+  /** The most any agent for sale takes as arguments. */
+  readonly maxPayloadBytes: number;
   /** Rises whenever anything for sale changed. */
   readonly revision: number;
   /** Reads one agent again, or all of them. */
@@ -33,6 +35,7 @@ export async function loadCatalog(db: Db, options: CatalogOptions = {}): Promise
   const lists = new LRUCache<string, readonly Agent[]>({ max: MAX_CACHED_LISTS });
   const listeners = new Set<() => void>();
   let ordered: readonly SearchEntry[] = [];
+  let maxPayloadBytes = 0;
   let revision = 0;
   let refreshing: Promise<void> = Promise.resolve();
 
@@ -54,6 +57,7 @@ export async function loadCatalog(db: Db, options: CatalogOptions = {}): Promise
     for (const id of ids) changed = replace(id, byId.get(id)) || changed;
     if (!changed) return;
     ordered = [...entries.values()].sort(byTrustThenId);
+    maxPayloadBytes = ordered.reduce((most, { agent }) => Math.max(most, agent.maxPayloadBytes), 0);
     lists.clear();
     revision++;
     for (const listener of listeners) listener();
@@ -84,6 +88,9 @@ export async function loadCatalog(db: Db, options: CatalogOptions = {}): Promise
       return list;
     },
     search: (search) => searchEntries(ordered, search),
+    get maxPayloadBytes() {
+      return maxPayloadBytes;
+    },
     get revision() {
       return revision;
     },

@@ -1,5 +1,6 @@
 import { parseCredits } from '../base/money.ts';
 import { Problem, type Fault } from '../base/problem.ts';
+import { parseWholeNumber } from '../base/whole-number.ts';
 import { BADGES, CATEGORIES, DEFAULT_FILTERS, type AgentFilters } from './agent.ts';
 import { pointerToken } from './json-shape.ts';
 import { slugOf } from './agent-id.ts';
@@ -122,8 +123,8 @@ function openQuery(query: URLSearchParams, known: readonly string[]): QueryReade
       ),
     integer: (name, min, max) =>
       value(name, `must be a whole number from ${min} to ${max}`, (text) => {
-        const number = /^(0|[1-9][0-9]{0,8})$/.test(text) ? Number(text) : NaN;
-        return number >= min && number <= max ? number : undefined;
+        const number = parseWholeNumber(text);
+        return number !== undefined && number >= min && number <= max ? number : undefined;
       }),
     text: (name, maxLength) =>
       value(name, `must have at most ${maxLength} characters`, (text) =>

@@ -138,7 +138,7 @@ export const MANIFEST_SCHEMA = {
           minimum: 1024,
           maximum: MAX_PAYLOAD_BYTES,
           default: DEFAULT_MAX_PAYLOAD_BYTES,
-          description: 'The largest answer that is accepted.',
+          description: 'The largest arguments that are taken, and the largest answer; both as JSON.',
         },
       },
       allOf: [

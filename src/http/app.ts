@@ -1,6 +1,5 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
-import type { Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
+import type { Context, Hono } from 'hono';
 import { agentRoutes } from './agents.ts';
 import { billingRoutes } from './billing.ts';
 import { autoTopUpRoutes } from './auto-top-up.ts';
@@ -8,13 +7,14 @@ import { billingCapRoutes } from './billing-caps.ts';
 import { billingPages } from './billing-pages.ts';
 import { billingStatementRoutes } from './billing-statement.ts';
 import { billingUsageRoutes } from './billing-usage.ts';
+import { limitBody, plainLimit, type BodyLimit } from './body-limit.ts';
 import { callRoutes } from './calls.ts';
 import { creditRoutes } from './credits.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { disputeRoutes } from './disputes.ts';
 import { docsRoutes } from './docs.ts';
 import { earningsRoutes } from './earnings.ts';
-import { invokeRoutes } from './invoke.ts';
+import { INVOKE_PATH, invokeRoutes } from './invoke.ts';
 import { keyRoutes } from './keys.ts';
 import { loadRoutes } from './loads.ts';
 import { mcpRoutes } from './mcp-routes.ts';
@@ -36,7 +36,7 @@ import { webhookRoutes } from './webhooks.ts';
 
 export type { HttpDeps } from './deps.ts';
 
-/** Room for a manifest of the largest size and for arguments with a document inside. */
+/** Room for a manifest of the largest size. */
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
 
 /** What is asked of billing is a few lines; only Stripe's own events are longer. */
@@ -53,10 +53,7 @@ export function createApp(deps: HttpDeps): Hono {
   // First, so that even a request that is refused or not understood gets an id and its headers.
   app.use(deps.door.middleware);
   // Before a handler reads the body, and only for REST: the MCP endpoint reads and bounds its own.
-  app.use('/v1/*', bodyLimit({ maxSize: MAX_BODY_BYTES }));
-  const bounded = bodyLimit({ maxSize: MAX_BILLING_BODY_BYTES });
-  app.use('/v1/billing/*', (c, next) => (c.req.path === STRIPE_WEBHOOK_PATH ? next() : bounded(c, next)));
-  app.use('/v1/webhooks/*', bounded);
+  app.use('/v1/*', limitBody(limitOf));
 
   // The busiest first: the order costs nothing to read and a little to match.
   app.route('/', mcpRoutes(deps.mcp));
@@ -94,4 +91,12 @@ export function createApp(deps: HttpDeps): Hono {
   app.notFound(answerMissing(app));
   app.onError(answerThrown(deps.log));
   return app as unknown as Hono;
+}
+
+/** How much each address takes; a call has the limit of its agent, which is looked up behind the key. */
+function limitOf(c: Context<HttpEnv>): BodyLimit | undefined {
+  const { path } = c.req;
+  if (INVOKE_PATH.test(path)) return undefined;
+  const isSmall = /^\/v1\/(billing|webhooks)(\/|$)/.test(path) && path !== STRIPE_WEBHOOK_PATH;
+  return plainLimit(isSmall ? MAX_BILLING_BODY_BYTES : MAX_BODY_BYTES);
 }

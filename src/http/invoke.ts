@@ -4,19 +4,27 @@ import type { Context } from 'hono';
 import { hasWideNumber, parseAsDoubles, parseExact } from '../base/exact-json.ts';
 import { isJsonObject, type JsonObject } from '../base/json.ts';
 import { Problem } from '../base/problem.ts';
-import { LABEL, type CallResult, type PaidCallRequest } from '../calls/call.ts';
+import {
+  IDEMPOTENCY_KEY,
+  IDEMPOTENCY_KEY_WORDS,
+  LABEL,
+  type CallResult,
+  type PaidCallRequest,
+} from '../calls/call.ts';
 import { handlePaidCall } from '../calls/paid-call.ts';
+import { MAX_ENVELOPE_BYTES } from '../calls/payload-limit.ts';
+import { matchesFilters, type Agent, type AgentFilters } from '../catalog/agent.ts';
 import { parseFilters } from '../catalog/filters.ts';
 import type { Caller } from '../identity/caller.ts';
 import { filterQuery } from './agents.ts';
+import { limitBody, type BodyLimit } from './body-limit.ts';
 import { answerCall, callAnswer } from './call-answer.ts';
 import { streamCall } from './call-stream.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, refusals, signedIn } from './route.ts';
 import { agentIdIn, amountIn } from './words.ts';
 
-const KEY_WORDS = 'must be 16 to 128 printable characters without blanks';
-const idempotencyKey = z.string().regex(/^[\x21-\x7e]{16,128}$/, KEY_WORDS);
+const idempotencyKey = z.string().regex(IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_WORDS);
 
 const label = z.string().regex(LABEL, 'must be 1 to 128 printable ASCII characters').optional();
 const termHeaders = z.object({
@@ -39,17 +47,22 @@ const invocation = z.strictObject({
   max_credits: amountIn.optional().openapi({ description: 'The most this call may cost.' }),
 });
 
+/** A call: the one address whose body is limited by what it is for. */
+export const INVOKE_PATH = /^\/v1\/agents\/([^/]+)\/invoke$/;
+
 /** The paid call over REST. */
 export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
+  const { security, middleware } = signedIn(deps);
   const invoke = createRoute({
     method: 'post',
     path: '/v1/agents/{id}/invoke',
     tags: ['agents'],
     summary: 'Call an agent and pay if it answers as promised',
     description:
-      'With `stream`, each chunk is `event: chunk` with `{"chunk"}` (and `progress` and `total` where an MCP tool says them), then `event: done` with the answer or `event: error` with the problem. A refusal before the first chunk is an ordinary problem with its status.',
+      'With `stream`, each chunk is `event: chunk` with `{"chunk"}` (and `progress` and `total` where an MCP tool says them), then `event: done` with the answer or `event: error` with the problem. A refusal before the first chunk is an ordinary problem with its status. The arguments have at most as many bytes as the agent takes (`max_payload_bytes`; 10485760 where its manifest says nothing).',
     // The scope is the paid call's to check: a refusal of it is recorded like every other.
-    ...signedIn(deps),
+    security,
+    middleware: [middleware, limitBody((c) => limitOfCall(c, deps))] as const,
     request: {
       params: z.object({ id: agentIdIn }),
       query: z.strictObject(filterQuery),
@@ -67,7 +80,7 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     const request: PaidCallRequest = {
       agentId: c.req.valid('param').id,
       ...(await readInputs(c, body.inputs)),
-      filters: parseFilters(new URL(c.req.url).searchParams).filters,
+      filters: filtersOf(c),
       wire: 'rest',
       requestId: c.get('requestId'),
       signal: c.req.raw.signal,
@@ -83,6 +96,32 @@ export function invokeRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     // Built by hand because a refusal may carry a receipt; the definition above describes both.
     return answer as never;
   });
+}
+
+/** That of the agent. One that is not there for this caller, and one that is hidden, have the same. */
+function limitOfCall(c: Context<HttpEnv>, { catalog }: HttpDeps): BodyLimit {
+  const agent = catalog.find(c.req.param('id') ?? '');
+  const visible = agent && isVisible(agent, c) ? agent : undefined;
+  const maxPayloadBytes = visible?.maxPayloadBytes ?? catalog.maxPayloadBytes;
+  const maxBytes = maxPayloadBytes + MAX_ENVELOPE_BYTES;
+  const who = visible ? visible.id : 'any agent';
+  return {
+    maxBytes,
+    words: `The body has more than ${maxBytes} bytes, and ${who} takes arguments of at most ${maxPayloadBytes}. Send less in one call.`,
+  };
+}
+
+function isVisible(agent: Agent, c: Context<HttpEnv>): boolean {
+  try {
+    return matchesFilters(agent, filtersOf(c));
+  } catch {
+    // Filters that cannot be read are refused with everything else of the request, whoever the agent is.
+    return false;
+  }
+}
+
+function filtersOf(c: Context<HttpEnv>): AgentFilters {
+  return parseFilters(new URL(c.req.url).searchParams).filters;
 }
 
 function runCall(request: PaidCallRequest, caller: Caller, deps: HttpDeps): Promise<CallResult> {

@@ -21,6 +21,7 @@ import {
   topUpId,
   type TopUp,
 } from '../billing/top-ups.ts';
+import { IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_WORDS } from '../calls/call.ts';
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
@@ -168,10 +169,7 @@ export function loadRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     request: {
       query: noQuery,
       headers: z.object({
-        'idempotency-key': z
-          .string()
-          .regex(/^[\x21-\x7e]{16,128}$/, 'must be 16 to 128 printable characters without blanks')
-          .optional(),
+        'idempotency-key': z.string().regex(IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_WORDS).optional(),
       }),
       body: jsonBody(wish),
     },

@@ -4,6 +4,7 @@ import { idOfUuid, uuidOfId } from '../base/ids.ts';
 import { formatCredits } from '../base/money.ts';
 import { getPayout, listPayouts, noSuchPayout, requestPayout, transferStateOf } from '../billing/payouts.ts';
 import type { Payout } from '../billing/send-payout.ts';
+import { IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_WORDS } from '../calls/call.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { askStripeFor, withStripe } from './stripe-asked.ts';
@@ -19,11 +20,11 @@ import {
   wholeNumber,
 } from './words.ts';
 
-const KEY_WORDS = 'must be 16 to 128 printable characters without blanks, and new for each payout you want';
+const KEY_WORDS = `${IDEMPOTENCY_KEY_WORDS}, and new for each payout you want`;
 
 const idempotencyKey = z
   .string({ error: (issue) => (issue.input === undefined ? `is required: ${KEY_WORDS}` : KEY_WORDS) })
-  .regex(/^[\x21-\x7e]{16,128}$/, KEY_WORDS)
+  .regex(IDEMPOTENCY_KEY, KEY_WORDS)
   .openapi({ description: 'The same key again answers the same payout: it is paid once.' });
 
 const payoutOut = z

@@ -13,11 +13,15 @@ export function problemResponse(
   if (retryAfter !== undefined) headers['retry-after'] = String(retryAfter);
   // RFC 9110 section 15.5.2 demands a challenge. No resource metadata: this is not the OAuth endpoint.
   if (problem.code === 'UNAUTHENTICATED') headers['www-authenticate'] = 'Bearer realm="sentinel"';
-  // The rest of that body is still on its way, and would stand before whatever came next on the connection.
+  // RFC 9110 section 15.5.16: what would have been taken.
+  if (problem.code === 'UNSUPPORTED_MEDIA_TYPE') Object.assign(headers, TAKEN);
+  // Asks the client to stop sending; the server reads on for a while, so that this answer arrives.
   if (problem.code === 'PAYLOAD_TOO_LARGE') headers['connection'] = 'close';
   const body = JSON.stringify({ ...formatProblem(problem, c.get('requestId')), ...members });
   return new Response(body, { status: problem.status, headers });
 }
+
+const TAKEN = { accept: 'application/json', 'accept-encoding': 'identity' };
 
 /** The members of the problem details, in the order people read them. */
 export function formatProblem(problem: Problem, requestId: string): Record<string, unknown> {

@@ -3,6 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { accepts } from 'hono/accepts';
 import { readReceipt, type Receipts, type SignedReceipt } from '../audit/receipts.ts';
 import { Problem } from '../base/problem.ts';
+import { parseWholeNumber } from '../base/whole-number.ts';
 import { receiptOut } from './call-answer.ts';
 import { admitted } from './admission.ts';
 import type { HttpDeps, HttpEnv } from './deps.ts';
@@ -79,8 +80,8 @@ export function receiptRoutes(deps: HttpDeps): OpenAPIHono<HttpEnv> {
     .openapi(list, async (c) => {
       const { accountId, currency } = c.get('caller');
       const { from_seq: asked, format, limit, cursor } = c.req.valid('query');
-      if (cursor !== undefined && !/^[1-9][0-9]{0,14}$/.test(cursor)) throw badCursor();
-      const fromSeq = cursor === undefined ? asked : Number(cursor);
+      const fromSeq = cursor === undefined ? asked : parseWholeNumber(cursor);
+      if (fromSeq === undefined || fromSeq < 1) throw badCursor();
       const chain = (await receipts.findEnd(accountId)) ?? null;
 
       c.header('vary', 'Accept');

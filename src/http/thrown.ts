@@ -32,7 +32,6 @@ function problemOfHono(error: HTTPException): Problem {
     const faults = [{ path: '', message: 'is not valid JSON' }];
     return new Problem('INVALID_INPUT', 'The body is not valid JSON.', { faults });
   }
-  if (error.status === 413) return new Problem('PAYLOAD_TOO_LARGE', 'The body is too large.');
   if (error.status === 415) {
     const detail = 'Send the body as JSON, with the header "Content-Type: application/json".';
     return new Problem('UNSUPPORTED_MEDIA_TYPE', detail);

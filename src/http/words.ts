@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { formatCredits, MICROS_PER_CREDIT, parseCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
+import { parseWholeNumber } from '../base/whole-number.ts';
 import { BADGES } from '../catalog/agent.ts';
 
 /** No single amount on this surface is larger: far beyond any use, and far below what overflows the ledger. */
@@ -35,9 +36,12 @@ export function wholeNumber(least: number, most: number, fallback: number) {
   const words = `must be a whole number from ${least} to ${most}`;
   return z
     .string({ error: words })
-    .regex(/^(0|[1-9][0-9]{0,8})$/, words)
-    .transform(Number)
-    .refine((value) => value >= least && value <= most, words)
+    .transform((text, context) => {
+      const value = parseWholeNumber(text);
+      if (value !== undefined && value >= least && value <= most) return value;
+      context.addIssue({ code: 'custom', message: words });
+      return z.NEVER;
+    })
     .default(fallback)
     .openapi({ type: 'integer', minimum: least, maximum: most, default: fallback });
 }

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { parseBearer, trimBlanks } from '../base/http-fields.ts';
 import { Problem } from '../base/problem.ts';
 import type { Db } from '../db/db.ts';
 import type { Caller, Scope } from './caller.ts';
@@ -66,13 +67,11 @@ export function assertScope(caller: Caller, scope: Scope): void {
 }
 
 function presentedKey(authorization: string | undefined, apiKey: string | undefined): string {
-  if (authorization !== undefined) {
-    const match = /^Bearer +(\S+) *$/i.exec(authorization);
-    if (!match?.[1]) throw new Problem('UNAUTHENTICATED', NO_KEY);
-    return match[1];
-  }
-  if (apiKey !== undefined && apiKey !== '') return apiKey.trim();
-  throw new Problem('UNAUTHENTICATED', NO_KEY);
+  // A header that says nothing is as good as none.
+  const given = trimBlanks(authorization ?? '');
+  const key = given === '' ? trimBlanks(apiKey ?? '') : (parseBearer(given) ?? '');
+  if (key === '') throw new Problem('UNAUTHENTICATED', NO_KEY);
+  return key;
 }
 
 function unknownKey(): Problem {

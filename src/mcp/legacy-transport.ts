@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { readAccept } from './accept.ts';
 import type { Connection } from './connection.ts';
 import { answerText, type Answer, type Exchange, type TextAnswer } from './exchange.ts';
 import { isHot, progressTokenOf, type Request as ToolsRequest, type Wire } from './hot-path.ts';
@@ -19,11 +20,11 @@ const MAX_RUNNING = 100;
  * HTTP+SSE transport of 2024-11-05; one that sends them listens for list changes. Throws Problem.
  */
 export async function openStream(exchange: Exchange, parts: McpParts): Promise<Answer> {
-  const accept = exchange.header('accept')?.trim().toLowerCase() ?? '';
-  if (!accept.includes('text/event-stream')) return notOffered();
+  const accepted = readAccept(exchange.header('accept'));
+  if (accepted?.sse !== true) return notOffered();
   const isNewer =
     exchange.header('mcp-session-id') !== undefined || exchange.header('mcp-protocol-version') !== undefined;
-  if (!isNewer && accept !== 'text/event-stream') return notOffered();
+  if (!isNewer && accepted.json) return notOffered();
   const { caller, view } = await connect(exchange, parts);
   const stream = isNewer ? parts.changes.open(caller.keyId) : parts.sessions.open(caller, view)?.stream;
   if (!stream) return refuse(429, 'Too Many Requests: this key has too many streams open. Close some.');
@@ -46,7 +47,7 @@ export async function postToSession(exchange: Exchange, parts: McpParts): Promis
   const session = parts.sessions.find(id, caller);
   if (!session) return refuse(404, 'There is no such session. Open a new stream with GET.');
   session.touch();
-  const message = await readMessage(exchange);
+  const message = await readMessage(exchange, parts);
   if (message.kind === 'text') return message;
   if (message.kind === 'fault') return refuseMessage(message);
   if (message.kind === 'notification') {

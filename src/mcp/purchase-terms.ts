@@ -1,7 +1,7 @@
 import type { Json } from '../base/json.ts';
 import { parseCredits } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
-import { LABEL, type PaidCallRequest } from '../calls/call.ts';
+import { IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_WORDS, LABEL, type PaidCallRequest } from '../calls/call.ts';
 
 /** What the buyer says about a purchase beside its arguments. */
 export type PurchaseTerms = Pick<PaidCallRequest, 'idempotencyKey' | 'maxMicros' | 'session' | 'actingFor'>;
@@ -70,8 +70,8 @@ function agreed(given: GivenTerm[]): Found | undefined {
 }
 
 function checkIdempotencyKey({ from, value }: Found): string {
-  if (typeof value === 'string' && /^[\x21-\x7e]{16,128}$/.test(value)) return value;
-  throw refused(from, 'must be 16 to 128 printable ASCII characters without blanks');
+  if (typeof value === 'string' && IDEMPOTENCY_KEY.test(value)) return value;
+  throw refused(from, IDEMPOTENCY_KEY_WORDS);
 }
 
 function checkMaxCredits({ from, value }: Found): bigint {

@@ -26,8 +26,11 @@ export function refuseProblem(problem: Problem, challenge: string, id: RequestId
     message: isFilterFault ? explainFilterFault(problem) : problem.message,
     data: { code, ...problem.extras },
   };
-  const headers =
-    code === 'UNAUTHENTICATED' ? { ...JSON_HEADERS, 'www-authenticate': challenge } : JSON_HEADERS;
+  const headers = {
+    ...JSON_HEADERS,
+    ...(code === 'UNAUTHENTICATED' ? { 'www-authenticate': challenge } : {}),
+    ...(code === 'PAYLOAD_TOO_LARGE' ? CLOSING : {}),
+  };
   return answerText(formatError(id, error), status, headers);
 }
 
@@ -35,3 +38,6 @@ export function refuseProblem(problem: Problem, challenge: string, id: RequestId
 export function refuseWithoutReason(id: RequestId | null): TextAnswer {
   return answerText(formatError(id, { code: INTERNAL_ERROR, message: 'Internal error.' }), 500);
 }
+
+/** Asks the client to stop sending; the server reads on for a while, so that the answer arrives. */
+const CLOSING = { connection: 'close' };

@@ -1,4 +1,8 @@
+import { contentCodings, explainCoding, isJsonInUtf8 } from '../base/http-fields.ts';
 import { isJsonObject } from '../base/json.ts';
+import { Problem } from '../base/problem.ts';
+import { MAX_ENVELOPE_BYTES } from '../calls/payload-limit.ts';
+import { readAccept } from './accept.ts';
 import { answerAsItComes, type AnswerForm } from './answer-as-it-comes.ts';
 import type { Connection } from './connection.ts';
 import {
@@ -14,12 +18,10 @@ import { eraOf, isHot, progressTokenOf, type Era, type Request as ToolsRequest }
 import { isId, parseMessage, writtenParams, type Message, type MessageFault } from './parse-request.ts';
 import { connect, type McpParts } from './parts.ts';
 import { readTermHeaders } from './purchase-terms.ts';
-import { refuse, refuseMessage } from './refusals.ts';
+import { refuse, refuseMessage, refuseProblem } from './refusals.ts';
 import { BEFORE_THE_HEADER, legacyRevision, MODERN_VERSION } from './revision.ts';
 import { standInForId } from './sdk-path.ts';
 import { eventsOf, relayEvents } from './sdk-stream.ts';
-
-const MAX_BODY_BYTES = 4 * 1024 * 1024;
 
 /** `POST /mcp`: one JSON-RPC message over Streamable HTTP, of any revision. Throws Problem for its credentials. */
 export async function postMessage(exchange: Exchange, parts: McpParts): Promise<Answer> {
@@ -27,7 +29,7 @@ export async function postMessage(exchange: Exchange, parts: McpParts): Promise<
   const form = readAccept(exchange.header('accept'));
   if (form === undefined)
     return refuse(406, 'Not Acceptable: answers are application/json or text/event-stream.');
-  const message = await readMessage(exchange);
+  const message = await readMessage(exchange, parts);
   if (message.kind === 'text') return message;
   if (message.kind === 'fault') return refuseMessage(message);
 
@@ -46,14 +48,34 @@ export async function postMessage(exchange: Exchange, parts: McpParts): Promise<
 }
 
 /** The one message of a POST, what is wrong with it, or the answer that refuses the body itself. */
-export async function readMessage(exchange: Exchange): Promise<Message | MessageFault | TextAnswer> {
+export async function readMessage(
+  exchange: Exchange,
+  { deps, options }: McpParts,
+): Promise<Message | MessageFault | TextAnswer> {
   if (!isJsonType(exchange.header('content-type')))
-    return refuse(415, 'Unsupported Media Type: Content-Type must be application/json in UTF-8.');
-  const bytes = await exchange.readBody(MAX_BODY_BYTES);
+    return refuseType('Content-Type must be application/json in UTF-8.');
+  const [coding] = contentCodings(exchange.header('content-encoding'));
+  if (coding !== undefined) return refuseType(explainCoding(coding));
+  // Whose call it is stands within: what the most generous agent takes is read, and judged by its own limit.
+  const { maxPayloadBytes } = deps.catalog;
+  const maxBytes = maxPayloadBytes + MAX_ENVELOPE_BYTES;
+  const bytes = await exchange.readBody(maxBytes);
   if (bytes !== undefined) return parseMessage(bytes);
-  // The rest of a body nobody reads would be taken for the next request of its connection.
-  const headers = { connection: 'close' };
-  return refuse(413, `Payload Too Large: a body has at most ${MAX_BODY_BYTES} bytes.`, headers);
+  return refuseProblem(
+    new Problem(
+      'PAYLOAD_TOO_LARGE',
+      `Payload Too Large: a body has at most ${maxBytes} bytes, for no agent takes arguments of more than ${maxPayloadBytes}. Send less in one call.`,
+      { limit_bytes: maxBytes },
+    ),
+    options.challenge,
+  );
+}
+
+function refuseType(words: string): TextAnswer {
+  return refuse(415, `Unsupported Media Type: ${words}`, {
+    accept: 'application/json',
+    'accept-encoding': 'identity',
+  });
 }
 
 /** A legacy client takes a request back in a request of its own. */
@@ -165,20 +187,7 @@ function saysModern(message: Message, version: string | undefined): boolean {
   return claims || (version !== undefined && version >= MODERN_VERSION);
 }
 
-/** Which of our two forms the client reads, or undefined when it reads neither. */
-function readAccept(accept: string | undefined): AnswerForm | undefined {
-  if (accept === undefined || accept === '') return { json: true, sse: false };
-  const wanted = accept.toLowerCase();
-  const sse = wanted.includes('text/event-stream');
-  const json =
-    wanted.includes('application/json') || wanted.includes('*/*') || wanted.includes('application/*');
-  return sse || json ? { json, sse } : undefined;
-}
-
+/** The common spelling first: it stands in nearly every request. */
 function isJsonType(type: string | undefined): boolean {
-  if (type === undefined) return false;
-  return (
-    type === 'application/json' ||
-    /^application\/json\s*(;\s*charset="?utf-?8"?\s*)?;?\s*$/i.test(type.trim())
-  );
+  return type === 'application/json' || (type !== undefined && isJsonInUtf8(type));
 }

@@ -1,7 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-
-// How long whoever was refused may go on sending a body that nobody reads.
-const REST_DEADLINE_MS = 500;
+import type { IncomingMessage } from 'node:http';
 
 /**
  * The whole body, or undefined as soon as it is known to be too large. A declared length is believed: the HTTP
@@ -48,23 +45,4 @@ function collect(incoming: IncomingMessage, maxBytes: number): Promise<Uint8Arra
 
 function hungUp(): Error {
   return new Error('the client hung up within its request');
-}
-
-/**
- * Takes what is left of the body off the wire, where it stands before the connection's next request. Somebody
- * who has its answer and still does not come to an end is cut off.
- */
-export function discardRest(incoming: IncomingMessage, outgoing: ServerResponse): void {
-  if (incoming.complete) {
-    // Also when nothing is left: only a body that is read to its end is let go of.
-    incoming.read();
-    return;
-  }
-  incoming.resume();
-  outgoing.once('close', () => {
-    if (incoming.complete || incoming.destroyed) return;
-    const timer = setTimeout(() => incoming.socket.destroySoon(), REST_DEADLINE_MS);
-    timer.unref();
-    incoming.once('close', () => clearTimeout(timer));
-  });
 }

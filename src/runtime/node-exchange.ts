@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { EVENT_STREAM_HEADERS, type EventStream } from '../base/event-stream.ts';
 import type { Answer, Exchange } from '../mcp/exchange.ts';
-import { discardRest, readIncoming } from './incoming-body.ts';
+import { readIncoming } from './incoming-body.ts';
 
 /** An exchange over Node's own HTTP server. No header of the request came twice. */
 export function exchangeOver(
@@ -36,7 +36,8 @@ export function sendAnswer(
   outgoing: ServerResponse,
   everyAnswer: Record<string, string>,
 ): void {
-  discardRest(incoming, outgoing);
+  // Also when nothing is left: only a body that is read to its end is let go of.
+  if (incoming.complete) incoming.read();
   if (answer.kind === 'events') {
     outgoing.writeHead(200, { ...everyAnswer, ...EVENT_STREAM_HEADERS });
     sendEvents(answer.stream, outgoing);

@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { traceOf, type Log } from '../base/log.ts';
+import { continueWhenRead } from './expect-continue.ts';
 import type { Gateway } from './gateway.ts';
 import { exchangeOver, sendAnswer } from './node-exchange.ts';
+import { closeInStages, READ_ON, type ReadOnLimits } from './staged-close.ts';
 
 /** What a socket answers with. */
 export type Served = Pick<Gateway, 'app' | 'door' | 'mcp'>;
@@ -21,21 +23,30 @@ export type Socket = {
  * It opens before the gateway is built, because the gateway's public address may depend on the port it got;
  * until then every request is told to come back.
  */
-export function createSocket(log: Log): Socket {
+export function createSocket(log: Log, readOn: ReadOnLimits = READ_ON): Socket {
   let gateway: Served | undefined;
   let underWay = 0;
   const ended = (): void => {
     underWay -= 1;
   };
-  const askApp = getRequestListener((request, environment) =>
-    gateway ? gateway.app.fetch(request, environment) : starting(),
+  const askApp = getRequestListener(
+    (request, environment) => (gateway ? gateway.app.fetch(request, environment) : starting()),
+    // What is left of a body is read on below, for both ways and longer than half a second.
+    { autoCleanupIncoming: false },
   );
 
-  const server = createServer((incoming, outgoing) => {
+  const answer = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
+    if (!stages.admit(incoming, outgoing)) return;
     underWay += 1;
     outgoing.once('close', ended);
     if (gateway && answerStraight(incoming, outgoing, gateway, log)) return;
     void askApp(incoming, outgoing);
+  };
+  const server = createServer(answer);
+  const stages = closeInStages(server, readOn);
+  server.on('checkContinue', (incoming, outgoing) => {
+    continueWhenRead(incoming, outgoing);
+    answer(incoming, outgoing);
   });
   return {
     server,

@@ -1,9 +1,9 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import { StringDecoder } from 'node:string_decoder';
 import { createParser } from 'eventsource-parser';
 import type { EventSourceMessage } from 'eventsource-parser';
+import { contentCodings, parseMediaType } from '../base/http-fields.ts';
 import { startExchange } from './exchange.ts';
-import type { Exchange, ExchangeFailure } from './exchange.ts';
+import type { AnswerHeaders, Exchange, ExchangeFailure } from './exchange.ts';
 import type { Target } from './pools.ts';
 import type { SignedPost } from './signed-post.ts';
 import type { UpstreamOutcome } from './upstream.ts';
@@ -11,7 +11,7 @@ import type { UpstreamOutcome } from './upstream.ts';
 /** What an agent's answer is, whichever protocol it speaks: one body, a stream of frames, or a refusal. */
 export type AnswerListener = {
   /** A 2xx body, read whole. */
-  whole(body: Buffer, status: number, headers: IncomingHttpHeaders): void;
+  whole(body: Buffer, status: number, headers: AnswerHeaders): void;
   /** One event of a 2xx `text/event-stream`. */
   frame(event: EventSourceMessage): void;
   /** The stream is over. */
@@ -21,7 +21,7 @@ export type AnswerListener = {
   failed(outcome: UpstreamOutcome, code: string): void;
   crashed(error: unknown): void;
   /** The answer begins: what a session learns from headers. */
-  head?(headers: IncomingHttpHeaders): void;
+  head?(headers: AnswerHeaders): void;
 };
 
 /** Asks, and tells `listener` the answer. A listener that has heard enough drains or aborts the exchange. */
@@ -32,7 +32,7 @@ export function readAnswer(
   listener: AnswerListener,
 ): Exchange {
   let status = 0;
-  let answerHeaders: IncomingHttpHeaders = {};
+  let answerHeaders: AnswerHeaders = {};
   let bytes = 0;
   const chunks: Buffer[] = [];
   let feedFrames: ((chunk: Buffer) => void) | undefined;
@@ -64,8 +64,7 @@ export function readAnswer(
         });
       }
       const isSuccess = status < 300;
-      const encoding = received['content-encoding'];
-      if (encoding !== undefined && encoding !== 'identity') {
+      if (contentCodings(received['content-encoding']).length > 0) {
         // A compressed body is never read: `maxBytes` counts what is read, and a bomb is small until then.
         if (!isSuccess) return refuse();
         return fail({ kind: 'output_invalid', detail: 'the answer is compressed, and none was asked for' });
@@ -73,8 +72,7 @@ export function readAnswer(
       if (!isSuccess) return;
       if (Number(received['content-length'] ?? 0) > maxBytes) return tooLarge();
       listener.head?.(received);
-      // A header that came twice is a list, whatever its declared type.
-      if (String(received['content-type']).toLowerCase().startsWith('text/event-stream')) {
+      if (parseMediaType(received['content-type'] ?? '')?.type === 'text/event-stream') {
         feedFrames = frameParser((event) => {
           if (!isOver) listener.frame(event);
         });

@@ -1,12 +1,15 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
+import { trimBlanks } from '../base/http-fields.ts';
 import { ADDRESS_REFUSED } from './address-guard.ts';
 import type { Target } from './pools.ts';
 import type { SignedDelete, SignedPost } from './signed-post.ts';
 
+/** By their names in small letters, without the blanks around; one that came twice is joined by a comma. */
+export type AnswerHeaders = Readonly<Record<string, string>>;
+
 /** What one request to an agent hears, in this order: `head`, `data`*, then `end` or `failed`. */
 export type ExchangeListener = {
-  head(status: number, headers: IncomingHttpHeaders): void;
+  head(status: number, headers: AnswerHeaders): void;
   data(chunk: Buffer): void;
   end(): void;
   failed(failure: ExchangeFailure): void;
@@ -66,7 +69,7 @@ export function startExchange(
     },
     onResponseStart(_controller, status, headers) {
       // 1xx are interim (RFC 9110 section 15.2); the answer is still to come.
-      if (state === 'open' && status >= 200) tell(() => listener.head(status, headers));
+      if (state === 'open' && status >= 200) tell(() => listener.head(status, readHeaders(headers)));
     },
     onResponseData(_controller, chunk) {
       if (state === 'open') return tell(() => listener.data(chunk));
@@ -100,6 +103,21 @@ export function startExchange(
     },
   );
   return { abort, drain };
+}
+
+/** undici leaves the blanks after a value in it. */
+function readHeaders(received: Record<string, string | string[] | undefined>): AnswerHeaders {
+  // No header is called like a member of every object.
+  const headers: Record<string, string> = Object.create(null) as Record<string, string>;
+  for (const name in received) {
+    const value = received[name];
+    if (value !== undefined) headers[name] = typeof value === 'string' ? trimBlanks(value) : joined(value);
+  }
+  return headers;
+}
+
+function joined(values: string[]): string {
+  return values.map(trimBlanks).join(', ');
 }
 
 // A server that ends its stream right after the last frame does so within a round trip.

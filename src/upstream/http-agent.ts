@@ -1,10 +1,10 @@
 import type { EventSourceMessage } from 'eventsource-parser';
-import type { IncomingHttpHeaders } from 'node:http';
 import { isJsonObject } from '../base/json.ts';
 import type { Json } from '../base/json.ts';
 import { HALF_CHARACTER, parseAnswerJson, parseJsonText } from './answer-json.ts';
 import { readAnswer } from './answer.ts';
 import type { Attempt } from './attempt.ts';
+import type { AnswerHeaders } from './exchange.ts';
 import type { Target } from './pools.ts';
 import { outcomeOfRefusal, publicWords } from './public-words.ts';
 import type { SignedPost } from './signed-post.ts';
@@ -41,7 +41,7 @@ export function askHttpAgent(attempt: Attempt, target: Target, post: SignedPost)
   attempt.runs(exchange);
 }
 
-function outcomeOfBody(body: Buffer, status: number, headers: IncomingHttpHeaders): UpstreamOutcome {
+function outcomeOfBody(body: Buffer, status: number, headers: AnswerHeaders): UpstreamOutcome {
   if (status !== 200 && status !== 201) return invalid(`it answered ${status} instead of 200`);
   const parsed = parseAnswerJson(body);
   if (parsed.kind === 'bad') return invalid(parsed.detail);

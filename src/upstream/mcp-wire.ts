@@ -84,7 +84,7 @@ export function postMessage(
   return readAnswer(target, post, maxBytes, {
     head(answerHeaders) {
       const id = answerHeaders['mcp-session-id'];
-      if (typeof id === 'string') listener.sessionId?.(id);
+      if (id !== undefined) listener.sessionId?.(id);
     },
     whole(bytes) {
       if (bytes.length > 0) {

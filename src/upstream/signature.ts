@@ -2,6 +2,7 @@ import { hash, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { systemClock } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
+import { trimBlanks } from '../base/http-fields.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Sign } from '../base/signer.ts';
 
@@ -83,7 +84,7 @@ export function verifyRequestSignature(
   const { findKey, maxAgeSeconds = 300, clock = systemClock } = options;
   const header = (name: string): string => {
     const value = request.headers[name];
-    return typeof value === 'string' ? value : '';
+    return typeof value === 'string' ? trimBlanks(value) : '';
   };
 
   const input = SIGNATURE_INPUT.exec(header('signature-input'));

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { request as httpRequest } from 'node:http';
 import { after, before, test } from 'node:test';
+import { MOST_BYTES } from '../mcp/hostile-requests.ts';
 import { manifestOf, startSeller, type TestSeller } from '../support/gateway.ts';
 import { startRestGateway, type Answer, type Member, type RestGateway } from './rest-gateway.ts';
 
@@ -165,7 +166,12 @@ for (const [title, send, status] of [
   ['that is not JSON', { body: '{"inputs":' }, 400],
   ['of another type', { body: '{}', headers: { 'content-type': 'text/plain' } }, 415],
   ['that is missing', { headers: { 'content-type': 'application/json' } }, 400],
-  ['that is too large', { body: `{"inputs":{"text":"${'x'.repeat(4 * 1024 * 1024)}"}}` }, 413],
+  ['that is too large', { body: `{"inputs":{"text":"${'x'.repeat(MOST_BYTES)}"}}` }, 413],
+  [
+    'that is coded',
+    { body: '{}', headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' } },
+    415,
+  ],
 ] as const) {
   test(`a body ${title} is refused with ${status}`, async () => {
     const { key } = await rest.newMember();
@@ -178,7 +184,7 @@ for (const [title, send, status] of [
 test('a chunked body that grows too large is refused while it is read', async () => {
   const { key } = await rest.newMember();
   const status = await postChunked(key, (write) => {
-    for (let megabyte = 0; megabyte < 6; megabyte += 1) write('x'.repeat(1024 * 1024));
+    for (let megabyte = 0; megabyte < 12; megabyte += 1) write('x'.repeat(1024 * 1024));
   });
   assert.equal(status, 413);
 });

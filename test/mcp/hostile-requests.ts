@@ -1,4 +1,6 @@
 import { gzipSync } from 'node:zlib';
+import { MAX_ENVELOPE_BYTES } from '../../src/calls/payload-limit.ts';
+import { DEFAULT_MAX_PAYLOAD_BYTES } from '../../src/catalog/manifest-schema.ts';
 
 /** One hostile request, and how it is refused. */
 export type HostileRequest = {
@@ -20,6 +22,9 @@ export const CALL = {
   method: 'tools/call',
   params: { name: 'sentinel_agt_echo_v1', arguments: { text: 'a' } },
 };
+/** What the endpoint takes where its most generous agent says nothing about it. */
+export const MOST_BYTES = DEFAULT_MAX_PAYLOAD_BYTES + MAX_ENVELOPE_BYTES;
+
 const CALL_TEXT = JSON.stringify(CALL);
 export const params = (changes: object) => ({ ...CALL, params: { ...CALL.params, ...changes } });
 const nested = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
@@ -163,8 +168,8 @@ export const HOSTILE: HostileRequest[] = [
   },
   // P8: bodies that are too large
   {
-    title: '4 MiB and one byte',
-    body: CALL_TEXT.padEnd(4 * 1024 * 1024 + 1),
+    title: 'one byte more than any agent takes',
+    body: CALL_TEXT.padEnd(MOST_BYTES + 1),
     status: 413,
     code: -32000,
     id: null,
@@ -173,8 +178,9 @@ export const HOSTILE: HostileRequest[] = [
     title: 'a compressed body',
     body: gzipSync(CALL_TEXT),
     headers: { 'content-encoding': 'gzip' },
-    status: 400,
-    code: -32700,
+    status: 415,
+    code: -32000,
+    id: null,
   },
   // P9: text
   {

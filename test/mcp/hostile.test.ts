@@ -13,6 +13,7 @@ import {
 import {
   CALL,
   HOSTILE,
+  MOST_BYTES,
   MODERN_CALL,
   MODERN_HEADERS,
   params,
@@ -82,7 +83,7 @@ test('a tool named in the header in Base64 is called, once for its idempotency k
   assert.equal(seller.requests, before + 1);
 });
 
-test('a body of 4 MiB and one byte sent in chunks, without a length, is refused while it arrives', async () => {
+test('a body that grows beyond what any agent takes, in chunks and without a length, is refused while it arrives', async () => {
   const before = await gateway.balanceOf(buyer);
   const { port } = new URL(gateway.url);
   const socket = connect(Number(port), '127.0.0.1');
@@ -92,7 +93,7 @@ test('a body of 4 MiB and one byte sent in chunks, without a length, is refused 
     `POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${buyer.key}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`,
   );
   const chunk = Buffer.alloc(64 * 1024, 0x20);
-  for (let sent = 0; sent <= 4 * 1024 * 1024; sent += chunk.length) {
+  for (let sent = 0; sent <= MOST_BYTES; sent += chunk.length) {
     socket.write(`${chunk.length.toString(16)}\r\n`);
     socket.write(chunk);
     socket.write('\r\n');

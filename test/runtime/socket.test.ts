@@ -271,16 +271,6 @@ for (const [title, asChunks] of [
   });
 }
 
-test('somebody who was refused and goes on with its body for ever is cut off', async () => {
-  const connection = openRaw(straightPort);
-  const headers = { authorization: 'Bearer x', 'content-length': '4000000', connection: 'keep-alive' };
-  connection.socket.write(bytesOf({ body: LIST, headers }));
-  assert.equal((await connection.answered(1))[0]?.status, 401);
-  const trickle = setInterval(() => connection.socket.write(' '), 20);
-  await connection.closed;
-  clearInterval(trickle);
-});
-
 test('a client that leaves within its body, or before its answer, is nobody’s error', async () => {
   const before = errors.length;
   const whole = bytesOf({ body: CALL, headers: { expect: '100-continue' } });
