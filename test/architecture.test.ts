@@ -69,6 +69,21 @@ test('imports point down, as the table says', () => {
   assert.deepEqual(wrong, []);
 });
 
+test('imports go round in no circle, those of types included', () => {
+  const targets = new Map(files.map(({ file, text }) => [file, importsOf(file, text)]));
+  const circles: string[] = [];
+  const done = new Set<string>();
+  const walk = (file: string, path: readonly string[]): void => {
+    const at = path.indexOf(file);
+    if (at !== -1) circles.push([...path.slice(at), file].join(' → '));
+    if (at !== -1 || done.has(file)) return;
+    for (const target of targets.get(file) ?? []) walk(target, [...path, file]);
+    done.add(file);
+  };
+  for (const { file } of files) walk(file, []);
+  assert.deepEqual(circles, []);
+});
+
 test('only the billing room imports stripe, and only the runtime reads the environment', () => {
   const stripe = files.filter(({ room, text }) => room !== 'billing' && /from 'stripe'/.test(text));
   assert.deepEqual(

@@ -2,7 +2,6 @@ import { isIPv4 } from 'node:net';
 import { Stripe } from 'stripe';
 import { Problem } from '../base/problem.ts';
 import type { Currency } from '../base/money.ts';
-import type { BillingDeps } from './deps.ts';
 
 export type StripeOptions = {
   secretKey: string;
@@ -55,7 +54,7 @@ function isLoopback(hostname: string): boolean {
 }
 
 /** Throws STRIPE_NOT_CONFIGURED when this gateway has no Stripe key. */
-export function requireStripe(deps: Pick<BillingDeps, 'stripe'>): StripeAccess {
+export function requireStripe(deps: { stripe: StripeAccess | undefined }): StripeAccess {
   if (deps.stripe) return deps.stripe;
   throw new Problem(
     'STRIPE_NOT_CONFIGURED',

@@ -11,13 +11,7 @@ import { addReceipts } from './commands/receipts.ts';
 import { addServe } from './commands/serve.ts';
 import { addStatus } from './commands/status.ts';
 import { describeFailure } from './describe-failure.ts';
-
-/** What the command line may do that is not a request to a running gateway. Resolves when it is over. */
-export type Runtime = {
-  environment: Record<string, string | undefined>;
-  serve(flags: { demo: boolean; port?: string; host?: string }): Promise<void>;
-  migrate(): Promise<{ applied: number }>;
-};
+import type { Runtime } from './runtime.ts';
 
 const USAGE_ERROR = 2;
 

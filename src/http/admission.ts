@@ -1,7 +1,8 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import { Problem } from '../base/problem.ts';
 import type { Scope } from '../identity/caller.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { Authenticator } from '../identity/authenticate.ts';
+import type { HttpEnv } from './env.ts';
 import { signedIn } from './route.ts';
 import { createTurns, type Turns } from './turns.ts';
 
@@ -59,7 +60,7 @@ export function createAdmission(): Admission {
  * `signedIn`, for a route that reads long stretches of the journal: one organization's many questions wait for
  * each other, and never hold all connections to the database, which paid calls need.
  */
-export function admitted(deps: Pick<HttpDeps, 'authenticator' | 'admission'>, scope: Scope) {
+export function admitted(deps: { authenticator: Authenticator; admission: Admission }, scope: Scope) {
   const { security, middleware } = signedIn(deps, scope);
   return { security, middleware: [middleware, inTurn(deps.admission)] };
 }

@@ -6,7 +6,8 @@ import { formatAgentDetail, formatAgentSummary } from '../catalog/describe.ts';
 import { parseAgentSearch } from '../catalog/filters.ts';
 import { SORTS } from '../catalog/search.ts';
 import { findOwnAgent } from './own-agent.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, newRoutes, refusals, signedIn } from './route.ts';
 import { agentIdIn, badgeOut, moment } from './words.ts';
 

@@ -8,7 +8,8 @@ import {
   setAutoTopUp,
   type AutoTopUp,
 } from '../billing/auto-top-up-rules.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { askStripeFor, withStripe } from './stripe-asked.ts';
 import { usdIn, usdOf, usdOut } from './usd.ts';

@@ -7,7 +7,8 @@ import { changeKeyCaps } from '../calls/change-caps.ts';
 import { listKeys, type KeyRow } from '../identity/keys.ts';
 import { listMeters, type Meter, type MeterCaps } from '../ledger/meters.ts';
 import { admitted } from './admission.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { amountIn, amountOut, cursorIn, idIn, moment, pageOf, toPage, wholeNumber } from './words.ts';
 

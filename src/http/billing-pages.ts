@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import { LINK_EXPIRED_PATH, ONBOARDED_PATH } from '../billing/payout-accounts.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 
 // Nothing is loaded from anywhere, and nobody may frame a page that speaks of money.
 const POLICY =

@@ -7,7 +7,8 @@ import { BY_CALLER, BY_SESSION } from '../calls/usage.ts';
 import { listOpenHolds } from '../ledger/open-holds.ts';
 import { BY_AGENT, BY_DAY, BY_KEY, listUsage, type Grouping, type Usage } from '../ledger/usage.ts';
 import { admitted } from './admission.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, newRoutes, refusals, signedIn } from './route.ts';
 import {
   amountOut,

@@ -2,7 +2,7 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { contentCodings, explainCoding, isJsonInUtf8, parseMediaType } from '../base/http-fields.ts';
 import { Problem } from '../base/problem.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 
 /** The most bytes a body may have, and how whoever sends more is told. */
 export type BodyLimit = { maxBytes: number; words: string };

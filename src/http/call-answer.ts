@@ -3,7 +3,7 @@ import type { Context } from 'hono';
 import { readReceipt } from '../audit/receipts.ts';
 import { formatCredits } from '../base/money.ts';
 import { formatAnswer as formatParts, type CallResult } from '../calls/call.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { formatProblem, problemResponse } from './problem-response.ts';
 import { amountOut } from './words.ts';
 

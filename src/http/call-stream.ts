@@ -4,7 +4,7 @@ import { unreachable } from '../base/invariant.ts';
 import type { CallResult, PaidCallRequest } from '../calls/call.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import { answerCall, formatAnswer, formatRefusal } from './call-answer.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { bodyOf } from './event-body.ts';
 
 /** When a silent stream shows a sign of life. */

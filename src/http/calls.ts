@@ -7,7 +7,8 @@ import { formatAnswer } from '../calls/call.ts';
 import { handOver, type CallFound } from '../calls/hand-over.ts';
 import { listCalls } from '../calls/records.ts';
 import type { Caller } from '../identity/caller.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { receiptOut } from './call-answer.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import {

@@ -6,7 +6,8 @@ import { Problem } from '../base/problem.ts';
 import { hasCode } from '../db/error-code.ts';
 import { findOrganization } from '../identity/organizations.ts';
 import { getBalance, grantCredits, openAccount } from '../ledger/accounts.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { amountIn, amountOut, organizationIdIn } from './words.ts';
 

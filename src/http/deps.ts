@@ -7,7 +7,6 @@ import type { CheckEndpoint } from '../catalog/publish.ts';
 import type { Database } from '../db/db.ts';
 import type { WatchedClock } from '../db/watch-database-clock.ts';
 import type { Authenticator } from '../identity/authenticate.ts';
-import type { Caller } from '../identity/caller.ts';
 import type { McpEndpoint } from '../mcp/endpoint.ts';
 import type { WebhookDeps } from '../webhooks/deps.ts';
 import type { Admission } from './admission.ts';
@@ -39,15 +38,4 @@ export type HttpDeps = {
   clock: Pick<WatchedClock, 'now' | 'elapsed' | 'aheadMs' | 'wasRight'>;
   metrics: Metrics;
   mcp: McpEndpoint;
-};
-
-/** What every handler can ask the context for; `caller` only behind `signedIn`. */
-export type HttpEnv = {
-  Variables: {
-    requestId: string;
-    caller: Caller;
-    /** The headers every answer has; a route that makes its answer with them sets `hasDefaultHeaders`. */
-    defaultHeaders?: Record<string, string>;
-    hasDefaultHeaders?: boolean;
-  };
 };

@@ -18,7 +18,8 @@ import { findPublishedPrice } from '../catalog/published-price.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
 import { admitted } from './admission.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import {
   amountIn,

@@ -6,7 +6,8 @@ import { EARNED_STATES, listEarnedCalls, type EarnedCall } from '../billing/earn
 import { getEarnings } from '../billing/earnings.ts';
 import { findOverReports } from '../calls/records.ts';
 import { admitted } from './admission.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { answerPage, CSV_PAGES, formatIn, pageOrCsv } from './page-or-csv.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import {

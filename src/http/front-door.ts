@@ -3,7 +3,7 @@ import { newId } from '../base/ids.ts';
 import { Problem } from '../base/problem.ts';
 import { refuseKeys } from '../catalog/filters.ts';
 import { createAllowedCallers, type AllowedCallers } from './allowed-callers.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { problemResponse } from './problem-response.ts';
 
 // A list and not `*`, which does not cover Authorization.

@@ -20,7 +20,8 @@ import { filterQuery } from './agents.ts';
 import { limitBody, type BodyLimit } from './body-limit.ts';
 import { answerCall, callAnswer } from './call-answer.ts';
 import { streamCall } from './call-stream.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, refusals, signedIn } from './route.ts';
 import { agentIdIn, amountIn } from './words.ts';
 

@@ -5,7 +5,8 @@ import { Problem } from '../base/problem.ts';
 import { issueKey } from '../calls/issue-key.ts';
 import { SCOPES, type KeyCaps, type Scope } from '../identity/caller.ts';
 import { DEFAULT_SCOPES, listKeys, markRevoked, type KeyRow } from '../identity/keys.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import {
   amountIn,

@@ -23,7 +23,8 @@ import {
 } from '../billing/top-ups.ts';
 import { IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_WORDS } from '../calls/call.ts';
 import { admitted } from './admission.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { askStripeFor, withStripe } from './stripe-asked.ts';
 import { usdIn, usdOf, usdOut } from './usd.ts';

@@ -3,7 +3,7 @@ import { EVENT_STREAM_HEADERS } from '../base/event-stream.ts';
 import type { McpEndpoint } from '../mcp/endpoint.ts';
 import type { Answer, Exchange } from '../mcp/exchange.ts';
 import { readBody } from '../mcp/read-body.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { bodyOf } from './event-body.ts';
 
 /** Mounts an MCP endpoint in the app, on any runtime that has fetch's `Request` and `Response`. */

@@ -1,6 +1,6 @@
 import type { Context, Hono } from 'hono';
 import { Problem } from '../base/problem.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { problemResponse } from './problem-response.ts';
 
 type Known = { method: string; path: RegExp };

@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { describeWebhooks } from './webhook-events.ts';
 
 type Document = ReturnType<OpenAPIHono<HttpEnv>['getOpenAPI31Document']>;

@@ -11,7 +11,8 @@ import {
   savePayoutSchedule,
   type PayoutAccount,
 } from '../billing/payout-accounts.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { askStripeFor, lookAtStripeFor, withStripe } from './stripe-asked.ts';
 import { amountIn, amountOut, moment } from './words.ts';

@@ -5,7 +5,8 @@ import { formatCredits } from '../base/money.ts';
 import { getPayout, listPayouts, noSuchPayout, requestPayout, transferStateOf } from '../billing/payouts.ts';
 import type { Payout } from '../billing/send-payout.ts';
 import { IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_WORDS } from '../calls/call.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { askStripeFor, withStripe } from './stripe-asked.ts';
 import {

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import type { Problem } from '../base/problem.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 
 /** A refusal as RFC 9457 problem details. `members` are further public ones, such as a receipt. */
 export function problemResponse(

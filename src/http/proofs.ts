@@ -2,7 +2,8 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { findProof } from '../audit/proofs.ts';
 import { Problem } from '../base/problem.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, newRoutes, refusals, signedIn } from './route.ts';
 import { amountOut, dayIn, moment } from './words.ts';
 

@@ -13,7 +13,8 @@ import {
 } from '../catalog/standing.ts';
 import type { Caller } from '../identity/caller.ts';
 import { findOrganization } from '../identity/organizations.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import {
   agentIdIn,

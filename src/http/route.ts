@@ -4,7 +4,8 @@ import type { MiddlewareHandler } from 'hono';
 import { Problem, type Fault } from '../base/problem.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Scope } from '../identity/caller.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { Authenticator } from '../identity/authenticate.ts';
+import type { HttpEnv } from './env.ts';
 
 /** An empty set of routes; what zod refuses becomes INVALID_INPUT with every failing place. */
 export function newRoutes(): OpenAPIHono<HttpEnv> {
@@ -16,7 +17,7 @@ export function newRoutes(): OpenAPIHono<HttpEnv> {
  * is judged. Without a scope any valid key does, and the handler asks for more.
  */
 export function signedIn(
-  deps: Pick<HttpDeps, 'authenticator'>,
+  deps: { authenticator: Authenticator },
   scope?: Scope,
 ): { security: { apiKey: string[] }[]; middleware: MiddlewareHandler<HttpEnv> } {
   return {

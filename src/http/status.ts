@@ -3,7 +3,8 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { formatCredits } from '../base/money.ts';
 import { ping } from '../db/db.ts';
 import { countOpenHolds } from '../ledger/transactions.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { amountOut } from './words.ts';
 

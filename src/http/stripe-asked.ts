@@ -4,7 +4,8 @@ import { Problem } from '../base/problem.ts';
 import { requireStripe } from '../billing/stripe.ts';
 import type { GateAnswer } from '../governance/gate.ts';
 import type { Caller, Scope } from '../identity/caller.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { signedIn } from './route.ts';
 
 /** Far more than people buy or are paid, and far less than Stripe takes from all organizations together. */

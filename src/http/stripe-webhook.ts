@@ -1,7 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { handleStripeEvent, verifyStripeEvent } from '../billing/stripe-events.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, newRoutes, noQuery, refusals } from './route.ts';
 
 export const STRIPE_WEBHOOK_PATH = '/v1/billing/webhooks/stripe';

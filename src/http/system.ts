@@ -3,7 +3,8 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { MiddlewareHandler } from 'hono';
 import { MANIFEST_SCHEMA } from '../catalog/manifest-schema.ts';
 import { ping } from '../db/db.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 
 // A balancer that asks must be answered before it gives up on us.

@@ -3,7 +3,7 @@ import { HTTPException } from 'hono/http-exception';
 import { internalProblem, Problem } from '../base/problem.ts';
 import { traceOf, type Log } from '../base/log.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { problemResponse } from './problem-response.ts';
 
 /** The outermost error handler: whatever was thrown becomes a refusal a client may read. */

@@ -9,7 +9,8 @@ import {
   type Delivery,
   type DeliveryDetail,
 } from '../webhooks/deliveries.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { badCursor, cursorIn, moment, pageOf, toPage, webhookIdIn, wholeNumber } from './words.ts';
 

@@ -2,7 +2,7 @@ import { z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { EventType } from '../audit/events.ts';
 import { TEST_TYPE } from '../webhooks/deliveries.ts';
-import type { HttpEnv } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { disputeOut } from './disputes.ts';
 import { usdOut } from './usd.ts';
 import { amountOut, moment } from './words.ts';

@@ -13,7 +13,8 @@ import {
   type WebhookEndpoint,
 } from '../webhooks/endpoints.ts';
 import { insertTestDelivery } from '../webhooks/deliveries.ts';
-import type { HttpDeps, HttpEnv } from './deps.ts';
+import type { HttpDeps } from './deps.ts';
+import type { HttpEnv } from './env.ts';
 import { json, jsonBody, newRoutes, noQuery, refusals, signedIn } from './route.ts';
 import { formatDeliveryDetail, deliveryDetailOut } from './webhook-deliveries.ts';
 import { isText, moment, OPERATOR_MAY_ALLOW, pageOf, textIn, webhookIdIn } from './words.ts';

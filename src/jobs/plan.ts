@@ -1,6 +1,6 @@
 import { MAX_SKEW_MS } from '../db/watch-database-clock.ts';
 import type { JobQueue, PlannedJob } from './backend.ts';
-import type { Job, Schedule } from './jobs.ts';
+import type { Job, Schedule } from './job.ts';
 
 const KEPT_FAILURES = 100;
 /** The states, in BullMQ's words, of a run that is still to be taken. */

@@ -13,7 +13,7 @@ import { removeExpired } from '../calls/sweeper.ts';
 import type { WebhookDeps } from '../webhooks/deps.ts';
 import { dispatchWebhooks } from '../webhooks/dispatch.ts';
 import { forgetDeliveries } from '../webhooks/forget-deliveries.ts';
-import type { Schedule } from './jobs.ts';
+import type { Schedule } from './job.ts';
 import { reconcileLedger } from './reconcile-ledger.ts';
 
 export type ScheduleDeps = {

@@ -24,7 +24,7 @@ import { createFrontDoor, type FrontDoor } from '../http/front-door.ts';
 import { createMetrics, type Metrics } from '../http/metrics.ts';
 import { OPERATOR_MAY_ALLOW } from '../http/words.ts';
 import { createAuthenticator, type Authenticator } from '../identity/authenticate.ts';
-import type { Schedule } from '../jobs/jobs.ts';
+import type { Schedule } from '../jobs/job.ts';
 import { createSchedule } from '../jobs/schedule.ts';
 import type { Timing } from '../mcp/pulse.ts';
 import { createMcpEndpoint, type McpEndpoint } from '../mcp/endpoint.ts';

@@ -2,12 +2,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { getRequestListener } from '@hono/node-server';
 import { traceOf, type Log } from '../base/log.ts';
 import { continueWhenRead } from './expect-continue.ts';
-import type { Gateway } from './gateway.ts';
+import type { Assembled } from './assemble.ts';
 import { exchangeOver, sendAnswer } from './node-exchange.ts';
 import { closeInStages, READ_ON, type ReadOnLimits } from './staged-close.ts';
 
 /** What a socket answers with. */
-export type Served = Pick<Gateway, 'app' | 'door' | 'mcp'>;
+export type Served = Pick<Assembled, 'app' | 'door' | 'mcp'>;
 
 export type Socket = {
   server: Server;

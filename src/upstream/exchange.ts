@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici';
 import { trimBlanks } from '../base/http-fields.ts';
-import { ADDRESS_REFUSED } from './address-guard.ts';
+import { failureOf, type ExchangeFailure } from './exchange-failure.ts';
 import type { Target } from './pools.ts';
 import type { SignedDelete, SignedPost } from './signed-post.ts';
 
@@ -16,9 +16,6 @@ export type ExchangeListener = {
   /** The listener itself threw: our bug. */
   crashed(error: unknown): void;
 };
-
-/** Both carry public words only; `code` is for the log. */
-export type ExchangeFailure = { kind: 'unreachable' | 'output_invalid'; detail: string; code: string };
 
 /** A request under way. After either call the listener hears nothing more. */
 export type Exchange = {
@@ -123,23 +120,3 @@ function joined(values: string[]): string {
 // A server that ends its stream right after the last frame does so within a round trip.
 const DRAIN_MS = 1_000;
 const DRAIN_BYTES = 64 * 1_024;
-
-/** What went wrong on the wire, in public words. */
-export function failureOf(error: Error): ExchangeFailure {
-  const code = (error as NodeJS.ErrnoException).code ?? error.name;
-  return error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW'
-    ? { kind: 'output_invalid', detail: 'the answer is not valid HTTP', code }
-    : { kind: 'unreachable', detail: unreachableDetail(code), code };
-}
-
-function unreachableDetail(code: string): string {
-  if (code === ADDRESS_REFUSED) return 'its host name leads to an address that is not public';
-  if (code === 'ECONNREFUSED') return 'it refused the connection';
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'its host name could not be found';
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT')
-    return 'it could not be connected to in time';
-  if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH') return 'no route leads to it';
-  if (code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED') return 'the gateway closed the connection';
-  if (/CERT|TLS|SSL|SELF_SIGNED/.test(code)) return 'no trusted TLS connection could be made';
-  return 'the connection was lost before the answer was whole';
-}

@@ -8,7 +8,8 @@ import { SESSION_LIMITS, type SessionLimits } from './mcp-sessions.ts';
 import { createPools, type Target } from './pools.ts';
 import type { CallIdentity, RequestSigner } from './signature.ts';
 import { signPost } from './signed-post.ts';
-import { tryEndpoint, type EndpointTrial } from './try-endpoint.ts';
+import { tryEndpoint } from './try-endpoint.ts';
+import type { EndpointTrial } from './upstream.ts';
 import type { Endpoint, PreparedCall, Upstream, UpstreamOutcome, UpstreamRequest } from './upstream.ts';
 
 export type UpstreamOptions = {

@@ -1,7 +1,7 @@
 import { buildConnector, Pool } from 'undici';
 import { checkEndpointUrl, guardLookup } from './address-guard.ts';
 import type { EndpointRules, Resolve } from './address-guard.ts';
-import { failureOf } from './exchange.ts';
+import { failureOf } from './exchange-failure.ts';
 
 /** Where a request goes, worked out once per endpoint. */
 export type Target = {

@@ -6,10 +6,7 @@ import { STATELESS_META } from './mcp-wire.ts';
 import type { Link } from './mcp-wire.ts';
 import type { Pools, Target } from './pools.ts';
 import type { CallIdentity, RequestSigner } from './signature.ts';
-import type { Endpoint } from './upstream.ts';
-
-/** What an endpoint is like that was tried without calling the agent. `message` is public and in our words only. */
-export type EndpointTrial = { kind: 'ok' } | { kind: 'doubtful'; part: 'url' | 'tool'; message: string };
+import type { Endpoint, EndpointTrial } from './upstream.ts';
 
 export type TrialDeps = { pools: Pools; mcpAgents: McpAgents; signer: RequestSigner | undefined };
 

@@ -1,6 +1,5 @@
 import type { Json, JsonObject } from '../base/json.ts';
 import type { CallIdentity } from './signature.ts';
-import type { EndpointTrial } from './try-endpoint.ts';
 
 /** Where an agent listens, as its manifest says. */
 export type Endpoint = {
@@ -83,6 +82,9 @@ export type UpstreamOutcome =
   | { kind: 'output_invalid'; detail: string }
   /** `signal` was aborted. */
   | { kind: 'cancelled' };
+
+/** What an endpoint is like that was tried without calling the agent. `message` is public and in our words only. */
+export type EndpointTrial = { kind: 'ok' } | { kind: 'doubtful'; part: 'url' | 'tool'; message: string };
 
 /** A call of which the agent has heard nothing yet. */
 export type PreparedCall = {

@@ -4,7 +4,7 @@ import { Hono } from 'hono';
 import { Problem } from '../../src/base/problem.ts';
 import type { CallResult } from '../../src/calls/call.ts';
 import { streamCall } from '../../src/http/call-stream.ts';
-import type { HttpEnv } from '../../src/http/deps.ts';
+import type { HttpEnv } from '../../src/http/env.ts';
 
 const REFUSED: CallResult = { kind: 'problem', problem: new Problem('TIMEOUT', 'Too late.') };
 

@@ -8,7 +8,7 @@ import { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
 import { silentLog } from '../../src/base/log.ts';
 import { createUpstream } from '../../src/upstream/node-upstream.ts';
-import type { EndpointTrial } from '../../src/upstream/try-endpoint.ts';
+import type { EndpointTrial } from '../../src/upstream/upstream.ts';
 import type { Endpoint } from '../../src/upstream/upstream.ts';
 
 const IDENTITY = { callId: 'call_1', requestId: 'req_1' };

@@ -7,7 +7,7 @@ import { addCommand, addNoun, collect, examples, wholeNumber } from '../command.
 import { connect } from '../connection.ts';
 import { CommandFailure } from '../describe-failure.ts';
 import { printable, printFacts, printJson, printLine, printTable, printWarning } from '../print.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 
 const MOST = 10_000;
 

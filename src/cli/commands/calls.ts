@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { addCommand, addNoun, collect, examples, wholeNumber } from '../command.ts';
 import { connect } from '../connection.ts';
 import { printFacts, printJson, printTable } from '../print.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 
 const USUALLY_SHOWN = 20;
 

@@ -3,7 +3,7 @@ import { newId } from '../../base/ids.ts';
 import { addCommand, addNoun, examples } from '../command.ts';
 import { connect } from '../connection.ts';
 import { printJson, printLine } from '../print.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 
 /** `sentinel credits`. */
 export function addCredits(program: Command, { environment }: Runtime): void {

@@ -7,7 +7,7 @@ import { addCommand, examples } from '../command.ts';
 import { dataDirectory, findConnection, type Connection } from '../connection.ts';
 import { CommandFailure, describeFailure } from '../describe-failure.ts';
 import { printJson, printTable } from '../print.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 import { checkLedger } from './doctor-ledger.ts';
 
 /** `fix` says what to do, where something is wrong. */

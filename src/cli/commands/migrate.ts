@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { addCommand, examples } from '../command.ts';
 import { printJson, printLine } from '../print.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 
 /** `sentinel migrate`: `serve` does it too; this is for those who want it as a step of its own. */
 export function addMigrate(program: Command, runtime: Runtime): void {

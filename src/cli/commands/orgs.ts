@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { addCommand, addNoun, collect, examples } from '../command.ts';
 import { connect } from '../connection.ts';
 import { printJson, printLine, printTable } from '../print.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 
 const MOST = 10_000;
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { addCommand, addNoun, examples, wholeNumber } from '../command.ts';
 import { connect } from '../connection.ts';
 import { printFacts, printJson } from '../print.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 import { addVerify } from './verify-receipts.ts';
 
 const PAGE = 500;

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { examples } from '../command.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 
 /** `sentinel serve`: runs until it is told to stop. */
 export function addServe(program: Command, runtime: Runtime): void {

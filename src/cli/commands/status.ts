@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { addCommand, examples } from '../command.ts';
 import { connect } from '../connection.ts';
 import { printFacts, printJson } from '../print.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 
 /** `sentinel status`. */
 export function addStatus(program: Command, { environment }: Runtime): void {

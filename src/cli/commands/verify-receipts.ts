@@ -10,7 +10,7 @@ import { addCommand, examples } from '../command.ts';
 import { CommandFailure } from '../describe-failure.ts';
 import { loadKeySet } from '../key-set.ts';
 import { printJson, printLine } from '../print.ts';
-import type { Runtime } from '../program.ts';
+import type { Runtime } from '../runtime.ts';
 
 /** `sentinel receipts verify`. */
 export function addVerify(receipts: Command, environment: Runtime['environment']): void {
