@@ -16,8 +16,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   identity: ['base', 'db'],
   catalog: ['base', 'db'],
   ledger: ['base', 'db'],
-  // The caller's key and its caps are what a limit is about.
-  governance: ['base', 'db', 'identity'],
+  // The caller's key, its caps and the meters that count them are what a limit is about.
+  governance: ['base', 'db', 'identity', 'ledger'],
   // A proof says what the accounts of the ledger sum to.
   audit: ['base', 'db', 'ledger'],
   upstream: ['base'],

@@ -7,6 +7,7 @@ import { Problem } from '../base/problem.ts';
 import type { Db } from '../db/db.ts';
 import { removeInBatches } from '../db/remove-in-batches.ts';
 import { decide } from '../governance/decide.ts';
+import { loadFacts } from '../governance/facts.ts';
 import { assertScope } from '../identity/authenticate.ts';
 import type { Caller } from '../identity/caller.ts';
 import { ledgerJournal } from '../ledger/tables.ts';
@@ -36,32 +37,35 @@ export async function readLinkedResource(
       'No answer that this key bought in the last 24 hours links to this resource.',
     );
   }
-  const { caps } = caller;
-  const limits = { caller, callId: newId('call'), amountMicros: 0n, ttlMs: agent.timeoutMs + GATE_MARGIN_MS };
-  const gate = await deps.gate.enter(limits);
-  try {
-    const decision = decide({ priceMaxMicros: 0n, caps, requestMaxMicros: undefined, gate });
-    if (decision.kind !== 'allow') throw decision.problem;
-    const reading = deps.upstream.prepare({
-      endpoint: agent.manifest.endpoint,
-      input: {},
-      resourceUri: uri,
-      callId: link.callId,
-      requestId,
-      organizationId: caller.organizationId,
-      timeoutMs: agent.timeoutMs,
-      maxBytes: agent.maxPayloadBytes,
-      isOutputPromised: false,
-      signal,
-    });
-    const outcome = await reading.send();
-    if (outcome.kind === 'answer') return outcome.output;
-    const verdict = judge(outcome, agent);
-    invariant(verdict.kind === 'refund', 'what is no answer is not paid');
-    throw verdict.problem;
-  } finally {
-    if (gate.kind === 'entered') gate.leave(0n);
-  }
+  using loaded = await loadFacts(
+    {
+      caller,
+      callId: newId('call'),
+      priceMaxMicros: 0n,
+      requestMaxMicros: undefined,
+      ttlMs: agent.timeoutMs + GATE_MARGIN_MS,
+    },
+    deps.gate,
+  );
+  const decision = decide(loaded.facts);
+  if (decision.kind !== 'allow') throw decision.problem;
+  const reading = deps.upstream.prepare({
+    endpoint: agent.manifest.endpoint,
+    input: {},
+    resourceUri: uri,
+    callId: link.callId,
+    requestId,
+    organizationId: caller.organizationId,
+    timeoutMs: agent.timeoutMs,
+    maxBytes: agent.maxPayloadBytes,
+    isOutputPromised: false,
+    signal,
+  });
+  const outcome = await reading.send();
+  if (outcome.kind === 'answer') return outcome.output;
+  const verdict = judge(outcome, agent);
+  invariant(verdict.kind === 'refund', 'what is no answer is not paid');
+  throw verdict.problem;
 }
 
 /** Remembers what an answer links to; nothing to do for most. */

@@ -4,7 +4,7 @@ import { Problem } from '../base/problem.ts';
 import { matchesFilters, type Agent } from '../catalog/agent.ts';
 import { problemOfThrown } from '../db/thrown-problem.ts';
 import { decide } from '../governance/decide.ts';
-import { visitGate } from '../governance/gate.ts';
+import { loadFacts } from '../governance/facts.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { PreparedCall } from '../upstream/upstream.ts';
 import type { Attempt, Call, CallResult, PaidCallRequest } from './call.ts';
@@ -47,7 +47,6 @@ async function makeCall(
   onLeft: (result: CallResult) => void,
   deps: CallDeps,
 ): Promise<CallResult> {
-  const { caller } = attempt;
   let own: OwnCall | undefined;
   try {
     const call = checkCall(attempt);
@@ -65,13 +64,17 @@ async function makeCall(
       const amountMicros = mostItMayCost(priced);
       const ttlMs = holdTtlMs(call.agent);
       await using freePlace = takeFreePlace(priced, deps);
-      using gate = await visitGate(deps.gate, { caller, callId: call.callId, amountMicros, ttlMs });
-      const decision = decide({
-        priceMaxMicros: amountMicros,
-        caps: caller.caps,
-        requestMaxMicros: call.request.maxMicros,
-        gate: gate.answer,
-      });
+      using loaded = await loadFacts(
+        {
+          caller: call.caller,
+          callId: call.callId,
+          priceMaxMicros: amountMicros,
+          requestMaxMicros: call.request.maxMicros,
+          ttlMs,
+        },
+        deps.gate,
+      );
+      const decision = decide(loaded.facts);
       if (decision.kind !== 'allow') throw decision.problem;
       if (own.signal.aborted) throw new Problem('CANCELLED', 'The call was cancelled before it began.');
 
@@ -83,9 +86,9 @@ async function makeCall(
       if (placed.kind === 'key_taken') continue;
       freePlace.keep();
       // Until it is known what became of the hold, nothing of it counts as given back.
-      gate.spent(placed.call.heldMicros);
+      loaded.spent(placed.call.heldMicros);
       const ended = await runHeldCall(placed.call, prepared, delivery, own, deps);
-      gate.spent(ended.chargedMicros);
+      loaded.spent(ended.chargedMicros);
       return own.end(ended.result);
     }
     throw new Problem(

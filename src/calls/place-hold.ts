@@ -1,7 +1,7 @@
 import { unreachable } from '../base/invariant.ts';
 import { Problem } from '../base/problem.ts';
 import type { Agent } from '../catalog/agent.ts';
-import { paymentRequired } from '../governance/decide.ts';
+import { paymentRequired } from '../governance/rules/seen-balance.ts';
 import { getBalance } from '../ledger/accounts.ts';
 import type { HeldCall, PricedCall } from './call.ts';
 import type { CallDeps } from './deps.ts';

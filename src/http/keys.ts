@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { formatCredits, type Currency } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
-import { issueKey } from '../calls/issue-key.ts';
+import { issueKey } from '../governance/issue-key.ts';
 import { SCOPES, type KeyCaps, type Scope } from '../identity/caller.ts';
 import { DEFAULT_SCOPES, listKeys, markRevoked, type KeyRow } from '../identity/keys.ts';
 import type { HttpDeps } from './deps.ts';

@@ -6,7 +6,7 @@ import { invariant } from '../base/invariant.ts';
 import type { JsonObject } from '../base/json.ts';
 import { MICROS_PER_CREDIT } from '../base/money.ts';
 import { Problem } from '../base/problem.ts';
-import { issueKey } from '../calls/issue-key.ts';
+import { issueKey } from '../governance/issue-key.ts';
 import { publishAgent } from '../catalog/publish.ts';
 import { getAgentRecord, verifyAgent } from '../catalog/standing.ts';
 import { startDemoAgents, type DemoAgents } from '../demo/demo-agents.ts';

@@ -1,7 +1,7 @@
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Db } from '../db/db.ts';
-import { issueKey } from '../calls/issue-key.ts';
+import { issueKey } from '../governance/issue-key.ts';
 import { findOrganizationByName, insertOrganization } from '../identity/organizations.ts';
 import { findKeyByHash, hashKey } from '../identity/keys.ts';
 import { newSigningKeyPem } from '../identity/signing-key.ts';

@@ -5,7 +5,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { newId } from '../../src/base/ids.ts';
 import { invariant } from '../../src/base/invariant.ts';
 import type { CallResult } from '../../src/calls/call.ts';
-import { issueKey } from '../../src/calls/issue-key.ts';
+import { issueKey } from '../../src/governance/issue-key.ts';
 import { removeExpired } from '../../src/calls/sweeper.ts';
 import { createAuthenticator } from '../../src/identity/authenticate.ts';
 import type { Caller } from '../../src/identity/caller.ts';

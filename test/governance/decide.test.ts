@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { decide, type DecisionFacts } from '../../src/governance/decide.ts';
+import { decide } from '../../src/governance/decide.ts';
+import type { DecisionFacts } from '../../src/governance/facts.ts';
 import type { GateAnswer } from '../../src/governance/gate.ts';
 
 const CREDIT = 1_000_000n;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { setBudget } from '../../src/billing/budgets.ts';
+import { setBudget } from '../../src/governance/budgets.ts';
 import { findAccount } from '../../src/ledger/accounts.ts';
 import { manifestOf, startSeller, type TestSeller } from '../support/gateway.ts';
 import { startRestGateway, type Answer, type Member, type RestGateway } from './rest-gateway.ts';

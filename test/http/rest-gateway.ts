@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { newId } from '../../src/base/ids.ts';
 import { silentLog, type Log } from '../../src/base/log.ts';
 import { parseCredits } from '../../src/base/money.ts';
-import { issueKey, type KeyWish } from '../../src/calls/issue-key.ts';
+import { issueKey, type KeyWish } from '../../src/governance/issue-key.ts';
 import type { StripeOptions } from '../../src/billing/stripe.ts';
 import type { Manifest } from '../../src/catalog/agent.ts';
 import { publishAgent } from '../../src/catalog/publish.ts';

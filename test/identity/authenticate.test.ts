@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
 import type { Problem } from '../../src/base/problem.ts';
-import { issueKey } from '../../src/calls/issue-key.ts';
+import { issueKey } from '../../src/governance/issue-key.ts';
 import { openDatabase, type Database } from '../../src/db/db.ts';
 import { listenForChanges, type ChangeFeed } from '../../src/db/listen.ts';
 import { assertScope, createAuthenticator, type Authenticator } from '../../src/identity/authenticate.ts';

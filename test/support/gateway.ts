@@ -6,7 +6,7 @@ import { newId } from '../../src/base/ids.ts';
 import { silentLog, type Log } from '../../src/base/log.ts';
 import { parseCredits } from '../../src/base/money.ts';
 import type { CallDeps, EndedCall } from '../../src/calls/deps.ts';
-import { issueKey, type KeyWish } from '../../src/calls/issue-key.ts';
+import { issueKey, type KeyWish } from '../../src/governance/issue-key.ts';
 import type { Manifest } from '../../src/catalog/agent.ts';
 import { type Catalog } from '../../src/catalog/catalog.ts';
 import { publishAgent } from '../../src/catalog/publish.ts';

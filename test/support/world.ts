@@ -8,7 +8,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { parseCredits } from '../../src/base/money.ts';
 import type { CallResult, PaidCallRequest } from '../../src/calls/call.ts';
 import type { CallDeps } from '../../src/calls/deps.ts';
-import { issueKey, type KeyWish } from '../../src/calls/issue-key.ts';
+import { issueKey, type KeyWish } from '../../src/governance/issue-key.ts';
 import { handlePaidCall } from '../../src/calls/paid-call.ts';
 import { findCall, type CallView } from '../../src/calls/records.ts';
 import { createCallResults } from '../../src/calls/results.ts';

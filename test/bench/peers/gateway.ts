@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { newId } from '../../../src/base/ids.ts';
 import { silentLog } from '../../../src/base/log.ts';
-import { issueKey } from '../../../src/calls/issue-key.ts';
+import { issueKey } from '../../../src/governance/issue-key.ts';
 import { openDatabase } from '../../../src/db/db.ts';
 import { insertOrganization } from '../../../src/identity/organizations.ts';
 import { newSigningKeyPem } from '../../../src/identity/signing-key.ts';
