@@ -56,9 +56,9 @@ export function explainCoding(coding: string): string {
 /** The token of `Bearer <token>`, the scheme in any letters (section 11.1); undefined for anything else. */
 export function parseBearer(authorization: string): string | undefined {
   const value = trimBlanks(authorization);
-  const token = trimBlanks(value.slice(SCHEME_LENGTH));
-  const isBearer = /^bearer[ \t]/i.test(value.slice(0, SCHEME_LENGTH + 1));
-  return isBearer && /^[^ \t,]+$/.test(token) ? token : undefined;
+  const [scheme = ''] = value.split(' ', 1);
+  const token = value.slice(scheme.length).replace(/^ +/, '');
+  return scheme.toLowerCase() === 'bearer' && /^[^\s,]+$/.test(token) ? token : undefined;
 }
 
 /**
@@ -75,7 +75,6 @@ export function parseRetryAfterMs(value: string, nowMs: number): number | undefi
   return Number.isNaN(at) ? undefined : Math.min(Math.max(at - nowMs, 0), MAX_WAIT_MS);
 }
 
-const SCHEME_LENGTH = 'bearer'.length;
 const TOKEN = String.raw`[!#$%&'*+\-.^_\`|~0-9A-Za-z]+`;
 const MEDIA_TYPE = new RegExp(`^${TOKEN}/${TOKEN}$`);
 const PARAMETER = new RegExp(String.raw`^(${TOKEN})=(?:(${TOKEN})|"((?:[^"\\]|\\.)*)")$`);

@@ -95,7 +95,7 @@ async function relayText(
     const loss = {
       cause: `it answered HTTP ${status}`,
       retryable: true,
-      retryAfterMs: retryAfterMs(headers['retry-after']),
+      retryAfterMs: retryAfterMs(headers['retry-after'], deps.clock ?? systemClock),
     };
     return { kind: 'lost', loss };
   }

@@ -19,7 +19,12 @@ export type Gateway = {
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Longer than any agent may take (300 s): after this much silence the connection is dead, not the agent slow. */
 const SILENCE_TIMEOUT_MS = 330_000;
-const MAX_BODY_BYTES = 64 * 1024 * 1024;
+/** An answer of the largest size an agent may give, which an MCP result says twice, once of it as a text. */
+const MAX_ANSWER_BYTES = 192 * 1024 * 1024;
+/** From this size on a body is sent when the gateway has said that it takes it. */
+const ASK_FIRST_BYTES = 256 * 1024;
+/** Who does not know the question does not answer it; HTTP has such clients send the body after a while. */
+const ASK_FIRST_MS = 3_000;
 
 /**
  * `node:http` and not `fetch`: it follows no redirect, so the key goes nowhere but to the configured
@@ -34,7 +39,21 @@ export async function connectGateway(url: URL, key: string, userAgent: string): 
     ...(url.protocol === 'https:' && { rejectUnauthorized: true }),
   });
 
-  function send(
+  async function send(
+    method: string,
+    body: string | undefined,
+    headers: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const length = body === undefined ? 0 : Buffer.byteLength(body);
+    if (length < ASK_FIRST_BYTES) return sendOnce(method, body, headers, signal);
+    const reply = await sendOnce(method, body, { ...headers, expect: '100-continue' }, signal);
+    // Something on the way does not do what was asked (RFC 9110 section 15.5.18); without the question it may.
+    const isUnknown = reply.kind === 'text' && reply.status === 417;
+    return isUnknown ? sendOnce(method, body, headers, signal) : reply;
+  }
+
+  function sendOnce(
     method: string,
     body: string | undefined,
     headers: Record<string, string>,
@@ -64,8 +83,15 @@ export async function connectGateway(url: URL, key: string, userAgent: string): 
       giveUpOnSilence(request);
       // Errors after the answer began end its body instead; this listener then only keeps them from throwing.
       request.on('error', (error) => resolve(describeLoss(error, request.reusedSocket)));
-      request.once('response', (response) => void readReply(response).then(resolve));
-      request.end(body);
+      const sendBody = whenAsked(request, body, 'expect' in headers);
+      request.once('response', (response) => {
+        const isUnsent = sendBody.cancel();
+        void readReply(response).then((reply) => {
+          resolve(reply);
+          // The connection would wait for a body that nobody wants.
+          if (isUnsent && reply.kind !== 'stream') request.destroy();
+        });
+      });
     });
   }
 
@@ -75,6 +101,36 @@ export async function connectGateway(url: URL, key: string, userAgent: string): 
     get: (headers, signal) => send('GET', undefined, { ...headers, accept: 'text/event-stream' }, signal),
     delete: (headers, signal) => send('DELETE', undefined, { ...headers, ...accept }, signal),
     close: () => agent.destroy(),
+  };
+}
+
+/** Sends the body at once, or when the gateway asks for it; `cancel` says whether it was still to be sent. */
+function whenAsked(
+  request: ClientRequest,
+  body: string | undefined,
+  asksFirst: boolean,
+): { cancel(): boolean } {
+  if (!asksFirst) {
+    request.end(body);
+    return { cancel: () => false };
+  }
+  let isSent = false;
+  const send = (): void => {
+    clearTimeout(timer);
+    if (isSent || request.destroyed) return;
+    isSent = true;
+    request.end(body);
+  };
+  const timer = setTimeout(send, ASK_FIRST_MS);
+  request.once('continue', send).once('close', () => clearTimeout(timer));
+  request.flushHeaders();
+  return {
+    cancel() {
+      clearTimeout(timer);
+      const wasSent = isSent;
+      isSent = true;
+      return !wasSent;
+    },
   };
 }
 
@@ -99,9 +155,9 @@ async function readReply(response: IncomingMessage): Promise<Reply> {
     let size = 0;
     for await (const chunk of response as AsyncIterable<Buffer>) {
       size += chunk.length;
-      if (size > MAX_BODY_BYTES) {
+      if (size > MAX_ANSWER_BYTES) {
         response.destroy();
-        return { kind: 'lost', cause: 'the answer is larger than 64 MiB', retryable: false, stale: false };
+        return { kind: 'lost', cause: 'the answer is larger than 192 MiB', retryable: false, stale: false };
       }
       chunks.push(chunk);
     }

@@ -1,8 +1,8 @@
 import type { Readable, Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 
-/** The largest message a host may send: well above what the gateway accepts, well below what would hurt. */
-const MAX_LINE_CHARACTERS = 32 * 1024 * 1024;
+/** The largest message a host may send: more than the gateway ever takes, which has 50 MiB for arguments at most. */
+const MAX_LINE_CHARACTERS = 64 * 1024 * 1024;
 
 /** A line from the host, or the news that it was too long to keep. */
 export type HostLine = { kind: 'line'; text: string } | { kind: 'too-long' };

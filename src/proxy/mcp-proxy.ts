@@ -13,7 +13,7 @@ import { refuseSettings } from './words.ts';
 
 const USER_AGENT = `sentinel-mcp-proxy/${manifest.version}`;
 const FLUSH_TIMEOUT_MS = 1_000;
-const TOO_LONG = 'Invalid request: the message is longer than 32 MiB';
+const TOO_LONG = 'Invalid request: the message is longer than 64 MiB';
 
 // A log that nobody reads any more is no reason to die.
 process.stderr.on('error', () => {});

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
+import { parseRetryAfterMs } from '../base/http-fields.ts';
 
 /** What ended one try without an answer. `heard`: the gateway said something before it went away. */
 export type Loss = {
@@ -53,9 +54,9 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (ms > 0 && !signal.aborted) await sleep(ms, undefined, { signal }).catch(() => {});
 }
 
-/** What `Retry-After` asks for, when it is a number of seconds. */
-export function retryAfterMs(header: string | undefined): number {
-  return header !== undefined && /^\d{1,4}$/.test(header) ? Number(header) * 1000 : 0;
+/** What `Retry-After` asks for, in seconds or as a date; nothing where it says neither. */
+export function retryAfterMs(header: string | undefined, clock: Clock): number {
+  return parseRetryAfterMs(header ?? '', clock.now()) ?? 0;
 }
 
 /** The statuses a load balancer or a restarting gateway answers with: the request did not reach its end. */

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { parseRetryAfterMs } from '../base/http-fields.ts';
 import { type JsonObject, isJsonObject } from '../base/json.ts';
 import { redact } from './redact.ts';
 import type { RefusedSettings } from './settings.ts';
@@ -58,10 +59,10 @@ export function refuseStatus(url: URL, status: number, headers: IncomingHttpHead
     );
   }
   if (status === 429) {
-    const after = headers['retry-after'];
+    const afterMs = parseRetryAfterMs(headers['retry-after'] ?? '', Date.now()) ?? 0;
     return refuse(
       'RATE_LIMITED',
-      `Too many requests for this key (HTTP 429). Try again ${after ? `in ${after} s` : 'later'}.`,
+      `Too many requests for this key (HTTP 429). Try again ${afterMs > 0 ? `in ${Math.ceil(afterMs / 1000)} s` : 'later'}.`,
       true,
     );
   }

@@ -87,7 +87,9 @@ const KINDS: Record<string, { read: (text: string) => unknown; rows: [given: str
     rows: [
       ['Bearer sk_live_x', 'sk_live_x'],
       ['bearer sk_live_x', 'sk_live_x'],
-      ['BEARER\t sk_live_x \t', 'sk_live_x'],
+      [' BEARER   sk_live_x \t', 'sk_live_x'],
+      ['Bearer\tsk_live_x', undefined],
+      ['Bearer \tsk_live_x', undefined],
       ['Bearer', undefined],
       ['Bearer ', undefined],
       ['Basic c2s=', undefined],

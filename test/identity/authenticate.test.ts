@@ -79,7 +79,13 @@ test('a key tells who is calling, with its limits and what it spends from', asyn
     ratePerMinute: 3,
     maxConcurrent: 2,
   });
-  const caller = await auth.authenticate({ authorization: undefined, apiKey: ` ${key} ` });
+  const caller = await auth.authenticate({ authorization: undefined, apiKey: ` ${key}\t` });
+  for (const authorization of ['', ' ']) {
+    assert.equal((await auth.authenticate({ authorization, apiKey: key })).keyId, id);
+  }
+  for (const authorization of [`bearer ${key}`, `BEARER   ${key} `]) {
+    assert.equal((await auth.authenticate({ authorization, apiKey: undefined })).keyId, id);
+  }
   assert.equal(typeof caller.accountId, 'bigint');
   assert.equal(typeof caller.meterId, 'bigint');
   assert.deepEqual(

@@ -187,15 +187,27 @@ test('a client that reads only events gets one, whatever it asks', async () => {
     { jsonrpc: '2.0', id: 1, method: 'ping' },
     { jsonrpc: '2.0', id: 1, method: 'tools/list' },
   ]) {
-    const response = await post(body, { headers: { accept: 'text/event-stream' } });
-    assert.equal(response.headers.get('content-type'), 'text/event-stream');
-    assert.match(await response.text(), /^event: message\ndata: \{.*"id":1.*\}\n\n$/);
+    for (const accept of [
+      'text/event-stream',
+      'application/json;q=0, Text/Event-Stream ; q=0.5',
+      'x/*, text/event-stream',
+    ]) {
+      const response = await post(body, { headers: { accept } });
+      assert.equal(response.headers.get('content-type'), 'text/event-stream');
+      assert.match(await response.text(), /^event: message\ndata: \{.*"id":1.*\}\n\n$/);
+    }
   }
 });
 
 test('a client that reads only JSON gets JSON, whatever it asks', async () => {
   for (const body of [callBody('echo', { progressToken: 1 }), { jsonrpc: '2.0', id: 1, method: 'ping' }]) {
-    for (const accept of ['application/json', '*/*']) {
+    for (const accept of [
+      'application/json',
+      '*/*',
+      'application/*;q=0.1',
+      'text/event-stream;q=0, */*',
+      'application/json; profile="a,text/event-stream"',
+    ]) {
       const response = await post(body, { headers: { accept } });
       assert.equal(response.headers.get('content-type'), 'application/json');
       await response.json();

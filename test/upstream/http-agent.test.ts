@@ -27,8 +27,35 @@ const notJson = 'output_invalid: the answer is not JSON';
 const badUsage =
   'output_invalid: the usage is not a non-negative decimal of at most six places, or its unit no text';
 
+const NO_DECIMALS = [
+  '',
+  ' ',
+  '+5',
+  '05',
+  '5.',
+  '.5',
+  '1e3',
+  '1E3',
+  '0x10',
+  '1,5',
+  '1 000',
+  '1_000',
+  '5 pages',
+  '"5"',
+  'NaN',
+  'Infinity',
+  '-0',
+  '1.0000000',
+  '1234567890123',
+  '9'.repeat(5_000),
+  '٥',
+  '5\u00a0',
+];
+
 /** What an agent does, and how the call ends: the outcome itself, or its kind and words. */
-const BEHAVIOURS: [does: string, says: Says, ends: UpstreamOutcome | string][] = [
+type Behaviour = [does: string, says: Says, ends: UpstreamOutcome | string];
+
+const BEHAVIOURS: Behaviour[] = [
   ['answers JSON', jsonAnswer({ a: 1 }), { kind: 'answer', output: { a: 1 } }],
   ['answers 201', httpAnswer(201, json, '"made"'), { kind: 'answer', output: 'made' }],
   ['answers JSON and calls it text', httpAnswer(200, {}, '[1]'), { kind: 'answer', output: [1] }],
@@ -146,6 +173,37 @@ const BEHAVIOURS: [does: string, says: Says, ends: UpstreamOutcome | string][] =
     'reports usage in a header',
     jsonAnswer(1, { 'x-sentinel-usage': '12.50' }),
     { kind: 'answer', output: 1, usage: { quantity: '12.5' } },
+  ],
+  ...['12.5 ', '12.5\t', '12.5 \t ', ' \t12.5'].map((text): Behaviour => [
+    `reports a usage with blanks around, as ${JSON.stringify(text)}`,
+    jsonAnswer(1, { 'x-sentinel-usage': text }),
+    { kind: 'answer', output: 1, usage: { quantity: '12.5' } },
+  ]),
+  ...NO_DECIMALS.map((text): Behaviour => [
+    `reports a usage that is no plain decimal, as ${JSON.stringify(text.slice(0, 20))}`,
+    jsonAnswer(1, { 'x-sentinel-usage': text }),
+    badUsage,
+  ]),
+  [
+    'ends its type with blanks',
+    httpAnswer(200, { 'content-type': 'application/json \t' }, '7'),
+    { kind: 'answer', output: 7 },
+  ],
+  [
+    'streams with blanks after the type',
+    Buffer.concat([
+      Buffer.from(
+        'HTTP/1.1 200 OK\r\ncontent-type: Text/Event-Stream ; charset=utf-8 \r\ntransfer-encoding: chunked\r\n\r\n',
+      ),
+      sseChunk('event: done\ndata: {"output":1}\n\n'),
+      Buffer.from(SSE_END),
+    ]),
+    { kind: 'answer', output: 1 },
+  ],
+  [
+    'says that it is not coded, with a blank after it',
+    jsonAnswer(1, { 'content-encoding': 'Identity ' }),
+    { kind: 'answer', output: 1 },
   ],
   ['reports a negative usage', jsonAnswer(1, { 'x-sentinel-usage': '-1' }), badUsage],
   ['reports a usage twice', jsonAnswer(1, { 'x-sentinel-usage': '1', 'X-Sentinel-Usage': '2' }), badUsage],
