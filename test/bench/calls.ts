@@ -1,5 +1,6 @@
 import { createBenchDatabase } from './bench-database.ts';
 import { startChild, type Child } from './child.ts';
+import { addedLatency, CALLERS, measureLatency, type Called, type LatencyRound } from './latency.ts';
 import { load } from './load.ts';
 import { median, type Figure } from './report.ts';
 
@@ -32,6 +33,7 @@ export async function measureCalls(options: { rounds: number; seconds: number })
   };
   const targets = [paid, thin, sdk, proxy];
   const ledgerCpu: number[] = [];
+  const latencies: LatencyRound[] = [];
   try {
     for (const target of targets) await callOften(target, WARM_UP_SECONDS);
     for (let round = 0; round < options.rounds; round += 1) {
@@ -41,6 +43,7 @@ export async function measureCalls(options: { rounds: number; seconds: number })
         target.rounds.push(measured);
         if (target === paid) ledgerCpu.push(((await database.cpuMicros()) - before) / total);
       }
+      latencies.push(await latencyRound(upstream, paid, options.seconds / 2));
     }
     await assertBooksBalance(database.url);
   } finally {
@@ -51,6 +54,14 @@ export async function measureCalls(options: { rounds: number; seconds: number })
   const ratio = (peer: Target): number =>
     median(
       paid.rounds.map((round, index) => round.perSecond / (peer.rounds[index]?.perSecond ?? Number.NaN)),
+    );
+  /** Of everything a call keeps busy: the gateway, and PostgreSQL for it. */
+  const cpuRatio = (peer: Target): number =>
+    median(
+      paid.rounds.map(
+        ({ cpuMicros }, index) =>
+          (cpuMicros + (ledgerCpu[index] ?? Number.NaN)) / (peer.rounds[index]?.cpuMicros ?? Number.NaN),
+      ),
     );
   const cpu = (target: Target): number => median(target.rounds.map((round) => round.cpuMicros));
   return [
@@ -74,6 +85,19 @@ export async function measureCalls(options: { rounds: number; seconds: number })
       unit: '×',
     },
     {
+      name: 'CPU of a paid call (gateway + PostgreSQL) ÷ unpaid pass-through on the official SDK 1.x',
+      value: cpuRatio(sdk),
+      goal: { most: 0.25 },
+      unit: '×',
+    },
+    {
+      name: 'CPU of a paid call (gateway + PostgreSQL) ÷ mcp-proxy (npm), unpaid',
+      value: cpuRatio(proxy),
+      goal: { most: 0.25 },
+      unit: '×',
+    },
+    ...addedLatency(latencies),
+    {
       name: 'paid tools/call per second',
       value: median(paid.rounds.map((round) => round.perSecond)),
       unit: '/s',
@@ -84,6 +108,18 @@ export async function measureCalls(options: { rounds: number; seconds: number })
     { name: 'SDK 1.x pass-through CPU per call', value: cpu(sdk), unit: 'µs' },
     { name: 'mcp-proxy CPU per call', value: cpu(proxy), unit: 'µs' },
   ];
+}
+
+/** Side by side, so that whatever else the machine does meets both. */
+async function latencyRound(upstream: Child, paid: Target, seconds: number): Promise<LatencyRound> {
+  const direct: Called = { url: upstream.url, tool: 'echo' };
+  const through: Called = { url: paid.child.url, tool: paid.tool, headers: paid.headers ?? {} };
+  const [one, many] = CALLERS;
+  const compare = async (callers: number): Promise<LatencyRound[typeof one]> => ({
+    direct: await measureLatency(direct, callers, seconds),
+    paid: await measureLatency(through, callers, seconds),
+  });
+  return { [one]: await compare(one), [many]: await compare(many) };
 }
 
 async function callOften(target: Target, seconds: number): Promise<Round & { total: number }> {
