@@ -1,4 +1,5 @@
 import { unreachable } from '../base/invariant.ts';
+import { createLookalikes } from './csv-lookalikes.ts';
 
 /** `integer`, `number` and `boolean` as in JSON; dates are ISO 8601; `empty` has no value at all. */
 export type ColumnType = 'integer' | 'number' | 'boolean' | 'date' | 'datetime' | 'string' | 'empty';
@@ -38,6 +39,7 @@ export function createColumn(name: string) {
   const numbers = createRange<number>((value) => value);
   const times = createRange<string>((value) => Date.parse(value));
   let sum = 0;
+  const lookalikes = createLookalikes();
   let least: string | undefined;
   let greatest: string | undefined;
 
@@ -53,6 +55,7 @@ export function createColumn(name: string) {
 
     const kind = kindOf(value);
     kinds[kind] += 1;
+    if (kind === 'string') lookalikes.add(value);
     if (!firstOf.has(kind)) firstOf.set(kind, { value, row });
     if (kind === 'integer' || kind === 'number') {
       numbers.add(Number(value));
@@ -79,7 +82,10 @@ export function createColumn(name: string) {
       ...extent(type),
       examples: [...distinct].slice(0, MAX_EXAMPLES).map(cut),
     };
-    if (!stray) return { profile: result };
+    if (!stray) {
+      const warning = type === 'string' ? lookalikes.warning(name, count) : undefined;
+      return { profile: result, ...(warning === undefined ? {} : { warning }) };
+    }
     const be = strayCount === 1 ? 'value is' : 'values are';
     return {
       profile: result,
@@ -183,6 +189,15 @@ function createRange<T>(rank: (value: T) => number) {
   };
 }
 
+const GRAPHEMES = new Intl.Segmenter('en', { granularity: 'grapheme' });
+
 function cut(text: string): string {
-  return text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT - 1)}…`;
+  if (text.length <= MAX_TEXT) return text;
+  let kept = '';
+  // What a person sees as one character is not cut in the middle.
+  for (const { segment } of GRAPHEMES.segment(text.slice(0, 2 * MAX_TEXT))) {
+    if (kept.length + segment.length >= MAX_TEXT) break;
+    kept += segment;
+  }
+  return `${kept}…`;
 }

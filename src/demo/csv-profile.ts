@@ -2,9 +2,10 @@ import { Readable } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { createColumn, type ColumnProfile } from './csv-column.ts';
 import { detectDelimiter } from './csv-delimiter.ts';
+import { readCsvText, type CsvSource } from './csv-text.ts';
 import { Refusal } from './refusal.ts';
 
-export type CsvJob = { source: string | Uint8Array; delimiter: string | undefined };
+export type CsvJob = { source: CsvSource; delimiter: string | undefined };
 
 /** What the CSV profiler sells. */
 export type CsvProfile = {
@@ -20,11 +21,12 @@ const SLICE = 65_536;
 
 /** Profiles every column; the text passes through in slices, and what is kept of it is bounded. */
 export async function profileCsv({ source, delimiter: given }: CsvJob): Promise<CsvProfile> {
-  const text = typeof source === 'string' ? source : decode(source);
-  const delimiter = given ?? detectDelimiter(text.slice(0, SLICE));
+  const { text, delimiter: named, warnings } = readCsvText(source);
+  const delimiter = given ?? named ?? detectDelimiter(text.slice(0, SLICE));
   const parser = parse({
     delimiter,
-    bom: true,
+    // A blank after the delimiter does not make the quotes behind it part of the cell.
+    ltrim: delimiter.trim() !== '',
     skip_empty_lines: true,
     relax_quotes: true,
     relax_column_count: true,
@@ -33,7 +35,7 @@ export async function profileCsv({ source, delimiter: given }: CsvJob): Promise<
   const slices = Readable.from(sliced(text));
   slices.pipe(parser);
   try {
-    return await profileRecords(parser as AsyncIterable<string[]>, delimiter);
+    return await profileRecords(parser as AsyncIterable<string[]>, delimiter, warnings);
   } catch (error) {
     throw error instanceof CsvError ? new Refusal(422, explain(error), { cause: error }) : error;
   } finally {
@@ -42,9 +44,12 @@ export async function profileCsv({ source, delimiter: given }: CsvJob): Promise<
   }
 }
 
-async function profileRecords(records: AsyncIterable<string[]>, delimiter: string): Promise<CsvProfile> {
+async function profileRecords(
+  records: AsyncIterable<string[]>,
+  delimiter: string,
+  warnings: string[],
+): Promise<CsvProfile> {
   let columns: ReturnType<typeof createColumn>[] | undefined;
-  const warnings: string[] = [];
   const short = countRows();
   const long = countRows();
   let rows = 0;
@@ -128,17 +133,6 @@ function countRows() {
 
 function* sliced(text: string): Generator<string> {
   for (let start = 0; start < text.length; start += SLICE) yield text.slice(start, start + SLICE);
-}
-
-/** UTF-16 is told by its byte order mark (spreadsheets export it); everything else is read as UTF-8. */
-function decode(bytes: Uint8Array): string {
-  return new TextDecoder(byteOrderMark(bytes)).decode(bytes);
-}
-
-function byteOrderMark(start: Uint8Array): string {
-  if (start[0] === 0xff && start[1] === 0xfe) return 'utf-16le';
-  if (start[0] === 0xfe && start[1] === 0xff) return 'utf-16be';
-  return 'utf-8';
 }
 
 function explain(error: CsvError): string {

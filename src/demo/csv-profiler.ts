@@ -27,6 +27,6 @@ export function createCsvProfiler(fetcher: DocumentFetcher, isolated: IsolatedWo
       maxBytes: MAX_CSV_BYTES,
       signal: AbortSignal.any([signal, AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS)]),
     });
-    return profile(await readAll(document));
+    return profile({ bytes: await readAll(document), contentType: document.contentType });
   };
 }
