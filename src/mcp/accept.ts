@@ -6,6 +6,7 @@ import type { AnswerForm } from './answer-as-it-comes.ts';
  * them: many a client says that it takes anything and cannot read a stream.
  */
 export function readAccept(accept: string | undefined): AnswerForm | undefined {
+  if (accept === WHAT_HOSTS_SEND) return BOTH;
   const ranges = parseAccept(accept ?? '');
   if (ranges.length === 0) return { json: true, sse: false };
   const takes = (...types: string[]): boolean => {
@@ -17,3 +18,7 @@ export function readAccept(accept: string | undefined): AnswerForm | undefined {
   const sse = takes('text/event-stream');
   return sse || json ? { json, sse } : undefined;
 }
+
+// The transport asks for exactly this, so nearly every request has it.
+const WHAT_HOSTS_SEND = 'application/json, text/event-stream';
+const BOTH: AnswerForm = { json: true, sse: true };
